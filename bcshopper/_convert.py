@@ -1,0 +1,84 @@
+"""JSON bytes to attrs classes, through one cattrs converter."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, TypeVar, cast
+from uuid import UUID
+
+import cattrs
+import msgspec
+
+T = TypeVar("T")
+
+
+class MalformedDocumentError(Exception):
+    """A body that is not the document it should be."""
+
+    def __init__(self, reason: str, field: str = "$") -> None:
+        super().__init__(reason, field)
+        self.reason = reason
+        self.field = field
+
+
+class JSONConverter(cattrs.Converter):
+    """Decodes straight into the classes where it can, and structures with cattrs where it can't.
+
+    msgspec is about six times as fast as parsing and structuring in turn, but strict; what it
+    refuses (`1.0` for an integer, a time without an offset) goes through cattrs' hooks.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._decoders: dict[type[Any], msgspec.json.Decoder[Any]] = {}
+
+    def loads(self, body: bytes, cls: type[T]) -> T:
+        """Decode a JSON document into `cls`.
+
+        Raises:
+            MalformedDocumentError: it is not JSON, or not that class.
+        """
+        try:
+            return cast("T", self._decoder(cls).decode(body))
+        except (msgspec.DecodeError, RecursionError):
+            pass
+        try:
+            return self.structure(msgspec.json.decode(body), cls)
+        except RecursionError:
+            raise MalformedDocumentError("it is nested too deep") from None
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise MalformedDocumentError(f"it is not JSON ({error})") from None
+        except Exception as error:  # noqa: BLE001 - cattrs raises whatever a hook raises
+            # "reason @ $.path", the first of possibly hundreds
+            reason, _, field = cattrs.transform_error(error, "$")[0].rpartition(" @ ")
+            raise MalformedDocumentError(reason, field) from None
+
+    def _decoder(self, cls: type[Any]) -> msgspec.json.Decoder[Any]:
+        if cls not in self._decoders:
+            self._decoders[cls] = msgspec.json.Decoder(cls)
+        return self._decoders[cls]
+
+
+def _structure_int(value: Any, _: type[int]) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
+        raise ValueError(f"expected an integer, got {value!r}")
+    return int(value)
+
+
+def _structure_uuid(value: Any, _: type[UUID]) -> UUID:
+    if not isinstance(value, str):
+        raise ValueError(f"expected a UUID, got {value!r}")  # noqa: TRY004 - bad data, not a bad call
+    return UUID(value)
+
+
+def _structure_datetime(value: Any, _: type[datetime]) -> datetime:
+    if not isinstance(value, str):
+        raise ValueError(f"expected a date and time, got {value!r}")  # noqa: TRY004 - as above
+    moment = datetime.fromisoformat(value)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+converter = JSONConverter()
+converter.register_structure_hook(int, _structure_int)
+converter.register_structure_hook(UUID, _structure_uuid)
+converter.register_structure_hook(datetime, _structure_datetime)

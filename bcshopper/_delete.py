@@ -1,0 +1,80 @@
+"""Deleting a chunk of profiles: what becomes of each, whatever the answer."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from uuid import UUID
+
+from bcshopper._account import Account
+from bcshopper._batch import Batch
+from bcshopper._bisect import Bisection, Refusal
+from bcshopper._outcomes import Status
+from bcshopper._requests import Reply, Requests
+from bcshopper._transport import Transport
+from bcshopper.errors import APIError, BCShopperError, NotFoundError
+
+# A chunk refused so may hold innocent ids.
+_DIVISIBLE = frozenset({400, 404, 409, 413, 414, 422})
+
+
+def ignore_body(reply: Reply) -> None:
+    """For an answer whose status says all."""
+
+
+class ChunkDeletion:
+    """Settles one chunk of profiles. Resending is safe, and the transport does it."""
+
+    def __init__(
+        self, transport: Transport, requests: Requests, batch: Batch[UUID], account: Account[UUID]
+    ) -> None:
+        self._transport = transport
+        self._requests = requests
+        self._batch = batch
+        self._account = account
+        self._store_is_there = False
+
+    async def run(self) -> None:
+        """Settle every profile of the chunk.
+
+        Raises:
+            BCShopperError: it could not be finished; the account says how far it came.
+        """
+        await Bisection(self._attempt, self._reject).run(self._account.items)
+
+    async def _attempt(self, profile_ids: Sequence[UUID]) -> Refusal[UUID] | None:
+        going_out = functools.partial(self._batch.before_send, self._account, profile_ids)
+        try:
+            await self._transport.send(
+                self._requests.delete_profiles(profile_ids), ignore_body, going_out
+            )
+        except APIError as error:
+            if error.status in _DIVISIBLE:
+                self._account.clear_doubt(profile_ids)
+                if not isinstance(error, NotFoundError) or await self._find_store():
+                    return Refusal(profile_ids, error)
+            self._account.failed(profile_ids, error)
+            raise
+        except BCShopperError as error:
+            self._account.failed(profile_ids, error)
+            raise
+        for profile_id in profile_ids:
+            self._account.settle(profile_id, Status.DELETED, profile_id=profile_id)
+        return None
+
+    def _reject(self, profile_id: UUID, error: APIError) -> None:
+        if isinstance(error, NotFoundError):
+            self._account.settle(profile_id, Status.DELETED, profile_id=profile_id)
+        else:
+            self._account.settle(profile_id, Status.REJECTED, profile_id=profile_id, error=error)
+
+    async def _find_store(self) -> bool:
+        """Whether a 404 must mean the profiles, because the store itself is there."""
+        if not self._store_is_there:
+            request = self._requests.list_profiles(page=1, limit=1)
+            try:
+                await self._transport.send(request, ignore_body, self._batch.check)
+            except NotFoundError:
+                return False
+            self._store_is_there = True
+        return True

@@ -1,0 +1,152 @@
+"""The account of a batch: what became of every id."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from enum import Enum
+from typing import Any, Generic, TypeVar, overload
+from uuid import UUID
+
+import attrs
+
+from bcshopper._models import ShopperProfile
+from bcshopper.errors import BatchError, BCShopperError
+
+ItemT_co = TypeVar("ItemT_co", covariant=True)
+
+
+class Status(Enum):
+    """What became of one id of a batch."""
+
+    CREATED = "created"
+    """The customer has a profile, which this call created."""
+    EXISTS = "exists"
+    """The customer has a profile that this call did not create, or can't know to have created."""
+    DELETED = "deleted"
+    """No such profile exists any more."""
+    REJECTED = "rejected"
+    """The server said no to this one; nothing was changed."""
+    UNKNOWN = "unknown"
+    """It was sent, and whether it took effect can't be told."""
+    NOT_SENT = "not_sent"
+    """Something fatal or a cancellation came first; nothing was changed."""
+
+
+_GOOD = frozenset({Status.CREATED, Status.EXISTS, Status.DELETED})
+
+
+@attrs.frozen
+class Outcome(Generic[ItemT_co]):
+    """What became of one id.
+
+    Attributes:
+        item: the id as it was given: a customer id for `create`, a profile id for `delete`.
+        status: what became of it.
+        profile_id: the profile's id, where it is known.
+        profile: the profile, where the API gave it whole.
+        error: why it failed, for a status that is not `ok`.
+    """
+
+    item: ItemT_co
+    status: Status
+    profile_id: UUID | None = None
+    profile: ShopperProfile | None = None
+    error: BCShopperError | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the id is as the call promises: created, existing or deleted."""
+        return self.status in _GOOD
+
+
+@attrs.frozen(repr=False)
+class BatchReport(Sequence[Outcome[ItemT_co]]):
+    """One outcome per distinct id, in the order in which the ids were given."""
+
+    outcomes: tuple[Outcome[ItemT_co], ...]
+
+    @property
+    def created(self) -> tuple[Outcome[ItemT_co], ...]:
+        """The outcomes with `Status.CREATED`."""
+        return self._having(Status.CREATED)
+
+    @property
+    def existing(self) -> tuple[Outcome[ItemT_co], ...]:
+        """The outcomes with `Status.EXISTS`."""
+        return self._having(Status.EXISTS)
+
+    @property
+    def deleted(self) -> tuple[Outcome[ItemT_co], ...]:
+        """The outcomes with `Status.DELETED`."""
+        return self._having(Status.DELETED)
+
+    @property
+    def failed(self) -> tuple[Outcome[ItemT_co], ...]:
+        """The outcomes that are not `ok`: rejected, unknown or not sent."""
+        return tuple(outcome for outcome in self.outcomes if not outcome.ok)
+
+    @property
+    def ok(self) -> bool:
+        """Whether every outcome is."""
+        return all(outcome.ok for outcome in self.outcomes)
+
+    @property
+    def profile_ids(self) -> tuple[UUID, ...]:
+        """Every profile id that is known, in order."""
+        return tuple(o.profile_id for o in self.outcomes if o.profile_id is not None)
+
+    def raise_for_failures(self) -> None:
+        """Do nothing if `ok`.
+
+        Raises:
+            BatchError: with this report, and the first failure as its cause.
+        """
+        failed = self.failed
+        if failed:
+            first = failed[0]
+            raise BatchError(
+                f"{len(failed)} of {len(self)} ids failed ({self._summary()}); "
+                f"the first is {first.item}: {first.error or first.status.value}",
+                self,
+            ) from first.error
+
+    @staticmethod
+    def from_exception(error: BaseException) -> BatchReport[Any] | None:
+        """The report that a failed or interrupted `create` or `delete` left on its exception.
+
+        Takes what `except` caught: a `BatchError`, the `asyncio.CancelledError` of a cancelled
+        call, or the `TimeoutError` that `asyncio.timeout` makes of it. None if there is none.
+        """
+        seen: BaseException | None = error
+        while seen is not None:
+            report = getattr(seen, "report", None)
+            if isinstance(report, BatchReport):
+                return report
+            seen = seen.__cause__ or seen.__context__
+        return None
+
+    def _having(self, status: Status) -> tuple[Outcome[ItemT_co], ...]:
+        return tuple(outcome for outcome in self.outcomes if outcome.status is status)
+
+    def _summary(self) -> str:
+        counts = Counter(outcome.status for outcome in self.outcomes)
+        return ", ".join(f"{counts[s]} {s.value}" for s in Status if counts[s]) or "empty"
+
+    @overload
+    def __getitem__(self, index: int) -> Outcome[ItemT_co]: ...
+    @overload
+    def __getitem__(self, index: slice) -> BatchReport[ItemT_co]: ...
+    def __getitem__(self, index: int | slice) -> Outcome[ItemT_co] | BatchReport[ItemT_co]:
+        if isinstance(index, slice):
+            return BatchReport(self.outcomes[index])
+        return self.outcomes[index]
+
+    def __len__(self) -> int:
+        return len(self.outcomes)
+
+    def __iter__(self) -> Iterator[Outcome[ItemT_co]]:
+        return iter(self.outcomes)
+
+    def __repr__(self) -> str:
+        return f"<BatchReport of {len(self)}: {self._summary()}>"

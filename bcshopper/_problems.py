@@ -1,0 +1,142 @@
+"""Error answers, in each documented shape and in none, to exceptions."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+import msgspec
+
+from bcshopper import errors
+from bcshopper._requests import Reply, Request
+from bcshopper._retry import read_retry_after
+from bcshopper.errors import ResponseFormatError
+
+_CLASSES: Mapping[int, type[errors.APIError]] = {
+    400: errors.BadRequestError,
+    401: errors.AuthenticationError,
+    403: errors.PermissionDeniedError,
+    404: errors.NotFoundError,
+    409: errors.ConflictError,
+    413: errors.PayloadTooLargeError,
+    422: errors.UnprocessableError,
+    429: errors.RateLimitError,
+}
+_HINTS: Mapping[int, str] = {
+    401: "check the access token",
+    403: "the token needs the scope store_v2_customers, and the store an Enterprise plan",
+    404: "check the store hash",
+}
+_BODY_KEPT = 2000
+_POSITION = re.compile(r"\[?(\d+)\]?(?:\.|$)")
+
+
+@attrs.frozen
+class Problem:
+    """What an error body says; each part may be missing.
+
+    Attributes:
+        title: the one-line description.
+        type: the URI of the problem type.
+        errors: messages by field or position.
+        status: the status of this problem, inside an answer that has several.
+    """
+
+    title: str | None = None
+    type: str | None = None
+    errors: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    status: int | None = None
+
+    def words_by_position(self, count: int) -> dict[int, str]:
+        """The messages that name a position in a request of `count` items."""
+        words: dict[int, str] = {}
+        for key, text in self.errors.items():
+            match = _POSITION.match(key)
+            if match and int(match[1]) < count:
+                words[int(match[1])] = text
+        return words
+
+
+def read_problems(body: bytes) -> list[Problem]:
+    """Every problem in a body: none, one (the documented error) or several (a conflict)."""
+    try:
+        document = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return []
+    if not isinstance(document, dict):
+        return []
+    inner = document.get("errors")
+    if isinstance(inner, list):
+        return [_problem(item) for item in inner if isinstance(item, dict)]
+    problem = _problem(document)
+    return [problem] if problem != Problem() else []
+
+
+def _problem(document: dict[str, Any]) -> Problem:
+    title, kind = document.get("title"), document.get("type")
+    inner, status = document.get("errors"), document.get("status")
+    if not isinstance(title, str):
+        title = next(
+            (v for k in ("detail", "message") if isinstance(v := document.get(k), str)), None
+        )
+    return Problem(
+        title=title,
+        type=kind if isinstance(kind, str) else None,
+        errors={str(k): str(v) for k, v in inner.items()} if isinstance(inner, dict) else {},
+        status=status if isinstance(status, int) else None,
+    )
+
+
+def api_error(request: Request, reply: Reply, problem: Problem | None = None) -> errors.APIError:
+    """The exception for an error answer, or for one `problem` of several in it."""
+    if problem is None:
+        problems = read_problems(reply.body)
+        problem = problems[0] if problems else Problem()
+    status = reply.status
+    if problem.status is not None and 400 <= problem.status < 600:  # noqa: PLR2004 - HTTP
+        status = problem.status
+    title = problem.title or reply.reason or "no reason given"
+    message = f"{request.method} {request.url} answered {status}: {title}"
+    if problem.errors:
+        message += " (" + "; ".join(f"{k}: {v}" for k, v in problem.errors.items()) + ")"
+    if status in _HINTS:
+        message += f"; {_HINTS[status]}"
+    return error_class(status)(
+        message,
+        status=status,
+        title=title,
+        type=problem.type,
+        errors=problem.errors,
+        method=request.method,
+        url=str(request.url),
+        request_id=reply.headers.get("X-Request-ID"),
+        retry_after=read_retry_after(reply.headers, status=reply.status, now=time.time()),
+        body=_beginning(reply.body, _BODY_KEPT),
+    )
+
+
+def malformed(request: Request, reply: Reply, reason: str, field: str) -> ResponseFormatError:
+    """The exception for an answer that is not the documented one."""
+    return ResponseFormatError(
+        reason,
+        method=request.method,
+        url=str(request.url),
+        status=reply.status,
+        field=field,
+        excerpt=_beginning(reply.body, 200),
+    )
+
+
+def _beginning(body: bytes, characters: int) -> str:
+    # no character has more than 4 bytes
+    return body[: 4 * characters].decode(errors="replace")[:characters]
+
+
+def error_class(status: int) -> type[errors.APIError]:
+    """The class for an HTTP status."""
+    if status >= 500:  # noqa: PLR2004 - HTTP
+        return errors.ServerError
+    return _CLASSES.get(status, errors.APIError)

@@ -1,0 +1,228 @@
+"""`session.shopper_profiles`: the verbs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import aclosing
+from typing import Any
+from uuid import UUID
+
+from bcshopper._account import Account
+from bcshopper._batch import Batch
+from bcshopper._convert import converter
+from bcshopper._create import ChunkCreation
+from bcshopper._delete import ChunkDeletion, ignore_body
+from bcshopper._documents import ProfileList
+from bcshopper._ids import AnyIterable, collect, customer_id, profile_id
+from bcshopper._lookup import find_profiles
+from bcshopper._models import Page, ShopperProfile
+from bcshopper._outcomes import BatchReport, Outcome
+from bcshopper._pagination import Paginator
+from bcshopper._requests import MAX_LIMIT, MAX_PER_WRITE, Reply, Requests
+from bcshopper._transport import Transport
+from bcshopper._window import in_order
+from bcshopper.errors import InvalidInputError
+
+
+class ShopperProfiles:
+    """The store's shopper profiles.
+
+    See https://developer.bigcommerce.com/docs/rest-management/customer-segmentation/shopper-profiles
+    """
+
+    def __init__(self, transport: Transport, requests: Requests, store_hash: str) -> None:
+        self._transport = transport
+        self._requests = requests
+        self._store_hash = store_hash
+
+    def list(
+        self, *, limit: int = MAX_LIMIT, page: int = 1, prefetch: int | None = None
+    ) -> Paginator[ShopperProfile]:
+        """List every profile, oldest first; nothing is sent before it is iterated.
+
+        Args:
+            limit: profiles per page to ask for, 1 to 250.
+            page: the page to start with, from 1.
+            prefetch: pages to have under way or waiting ahead of the reader; twice the session's
+                concurrency if not given.
+
+        Returns:
+            A `Paginator`: `async for profile in it`, `async for page in it.pages()`,
+            `await it.all()`.
+
+        Raises:
+            InvalidInputError: an argument is out of range.
+        """
+        _check_range("limit", limit, MAX_LIMIT)
+        _check_range("page", page)
+        ahead = 2 * self._transport.concurrency if prefetch is None else prefetch
+        _check_range("prefetch", ahead)
+
+        def fetch(number: int) -> Coroutine[Any, Any, Page[ShopperProfile]]:
+            return self._fetch(number, limit)
+
+        return Paginator(fetch, self._transport, first=page, prefetch=ahead)
+
+    async def page(self, number: int = 1, *, limit: int = 50) -> Page[ShopperProfile]:
+        """Fetch one page, with one request.
+
+        Args:
+            number: the page, from 1; one past the end has no items.
+            limit: profiles per page to ask for, 1 to 250.
+
+        Raises:
+            InvalidInputError: an argument is out of range.
+            BCShopperError: the page could not be had.
+        """
+        _check_range("limit", limit, MAX_LIMIT)
+        _check_range("page", number)
+        return await self._fetch(number, limit)
+
+    async def create(
+        self, customer_ids: AnyIterable[int], *, check: bool = True
+    ) -> BatchReport[int]:
+        """Give every customer a profile; safe to repeat.
+
+        A customer who has one already is `Status.EXISTS`, with its id. Chunks of 50 go out
+        concurrently. If the call is cancelled, `BatchReport.from_exception` has what is known.
+
+        Args:
+            customer_ids: any iterable or async iterable; repeats count once.
+            check: raise if any of them failed.
+
+        Returns:
+            One outcome per distinct customer, in the order given.
+
+        Raises:
+            InvalidInputError: one is not a customer id; nothing was sent.
+            BatchError: with `check`, if any failed; it has the report.
+        """
+        return await self._creation().report(customer_ids, check=check)
+
+    def create_stream(self, customer_ids: AnyIterable[int]) -> AsyncGenerator[Outcome[int]]:
+        """Give every customer a profile, in memory that does not grow with their number.
+
+        Args:
+            customer_ids: any iterable or async iterable. Repeats count once while the first is
+                under way; a later one is sent again, which is harmless.
+
+        Yields:
+            An outcome per customer as its chunk is done. What is no customer id is an outcome
+            of its own, `Status.REJECTED`.
+
+        Raises:
+            BCShopperError: something fatal for all, such as a refused token, after the outcomes
+                of all that had been read.
+        """
+        return self._creation().stream(customer_ids)
+
+    async def delete(
+        self, profile_ids: AnyIterable[UUID | str], *, check: bool = True
+    ) -> BatchReport[UUID]:
+        """Make sure that none of these profiles exists; safe to repeat.
+
+        Chunks of up to 50, within 2,048 characters of URL, go out concurrently. No ids, no
+        request. If the call is cancelled, `BatchReport.from_exception` has what is known.
+
+        Args:
+            profile_ids: any iterable or async iterable; repeats count once.
+            check: raise if any of them failed.
+
+        Returns:
+            One outcome per distinct profile, in the order given.
+
+        Raises:
+            InvalidInputError: one is not a profile id; nothing was sent.
+            BatchError: with `check`, if any failed; it has the report.
+        """
+        return await self._deletion().report(profile_ids, check=check)
+
+    def delete_stream(self, profile_ids: AnyIterable[UUID | str]) -> AsyncGenerator[Outcome[UUID]]:
+        """Delete profiles, in memory that does not grow with their number.
+
+        Takes, yields and raises as `create_stream` does, for profile ids.
+        """
+        return self._deletion().stream(profile_ids)
+
+    async def delete_all(self, *, confirm: str) -> None:
+        """Delete EVERY shopper profile of the store, with the documented DELETE without ids.
+
+        Args:
+            confirm: the store hash, to show that this is meant.
+
+        Raises:
+            InvalidInputError: `confirm` is not the store hash; nothing was sent.
+            BCShopperError: it failed.
+        """
+        if confirm != self._store_hash:
+            raise InvalidInputError(
+                f"delete_all deletes every shopper profile; confirm must be the store hash, "
+                f"not {confirm!r}"
+            )
+        await self._transport.send(self._requests.delete_every_profile(), ignore_body)
+
+    async def lookup(self, customer_ids: AnyIterable[int]) -> dict[int, UUID | None]:
+        """Find the profiles of customers, through `GET /customers`.
+
+        Args:
+            customer_ids: any iterable or async iterable; repeats count once.
+
+        Returns:
+            Each customer's profile id, in the order given; None for one without a profile, or
+            unknown to the store.
+
+        Raises:
+            InvalidInputError: one is not a customer id; nothing was sent.
+            BCShopperError: a part could not be looked up.
+        """
+        ids = await collect(customer_ids, customer_id)
+        chunks = self._requests.split_for_find(ids)
+
+        def next_call() -> Coroutine[Any, Any, dict[int, UUID]] | None:
+            chunk = next(chunks, None)
+            if chunk is None:
+                return None
+            return find_profiles(self._transport, self._requests, chunk)
+
+        result: dict[int, UUID | None] = dict.fromkeys(ids)
+        answers = in_order(
+            next_call, ahead=2 * self._transport.concurrency, spawn=self._transport.spawn
+        )
+        async with aclosing(answers):
+            async for found in answers:
+                result.update(found)
+        return result
+
+    async def _fetch(self, number: int, limit: int) -> Page[ShopperProfile]:
+        def read(reply: Reply) -> Page[ShopperProfile]:
+            document = converter.loads(reply.body, ProfileList)
+            return Page(document.data, document.meta.pagination, number, limit)
+
+        return await self._transport.send(self._requests.list_profiles(number, limit), read)
+
+    def _creation(self) -> Batch[int]:
+        async def settle(batch: Batch[int], account: Account[int]) -> None:
+            await ChunkCreation(self._transport, self._requests, batch, account).run()
+
+        return Batch(
+            "create", self._transport, parse=customer_id, size=MAX_PER_WRITE, settle=settle
+        )
+
+    def _deletion(self) -> Batch[UUID]:
+        async def settle(batch: Batch[UUID], account: Account[UUID]) -> None:
+            await ChunkDeletion(self._transport, self._requests, batch, account).run()
+
+        return Batch(
+            "delete",
+            self._transport,
+            parse=profile_id,
+            size=self._requests.delete_capacity,
+            settle=settle,
+        )
+
+
+def _check_range(name: str, value: int, largest: int | None = None) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InvalidInputError(f"{name} must be a whole number from 1, not {value!r}")
+    if largest is not None and value > largest:
+        raise InvalidInputError(f"{name} must be at most {largest}, not {value}")

@@ -1,0 +1,147 @@
+"""Which failures are repeated, and after how long: pure decisions."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import attrs
+from attrs.validators import gt
+
+from bcshopper.errors import (
+    APIError,
+    BCShopperError,
+    RateLimitError,
+    ResponseFormatError,
+    TransportError,
+)
+
+_WRITE_FACTOR = 2.0  # a write that failed has disturbed more: give the API longer
+
+
+@attrs.frozen(kw_only=True)
+class RetryPolicy:
+    """When to try again, and after how long.
+
+    The delay before attempt n+1 is drawn from 0 to `base_delay * 2**(n-1)` seconds, twice that
+    for a write, at most `max_delay`. Where the API says how long to wait, that counts instead.
+
+    Whether a request *may* be repeated is no setting: a POST whose answer never came is looked
+    up first, never sent again blindly.
+
+    Attributes:
+        attempts: tries in all, the first included.
+        base_delay: seconds; the scale of the delays.
+        max_delay: seconds; no delay of ours is longer.
+        max_retry_after: seconds; of a longer wait that the API asks for, only this is waited.
+        max_elapsed: seconds since the first try, after which no other one starts; None: no limit.
+        statuses: the error statuses worth another try.
+    """
+
+    attempts: int = attrs.field(default=5, validator=gt(0))
+    base_delay: float = attrs.field(default=0.5, validator=gt(0))
+    max_delay: float = attrs.field(default=30.0, validator=gt(0))
+    max_retry_after: float = attrs.field(default=120.0, validator=gt(0))
+    max_elapsed: float | None = None
+    statuses: frozenset[int] = attrs.field(
+        default=frozenset({408, 423, 425, 429, 500, 502, 503, 504, 507}), converter=frozenset
+    )
+
+    def delay(
+        self,
+        error: BCShopperError,
+        *,
+        method: str,
+        attempt: int,
+        elapsed: float,
+        uniform: Callable[[float, float], float] = random.uniform,
+    ) -> float | None:
+        """Decide about the next try.
+
+        Args:
+            error: what the last try came to.
+            method: the request's HTTP method.
+            attempt: how many tries there were.
+            elapsed: seconds since the first try began.
+            uniform: draws a number between two.
+
+        Returns:
+            Seconds to wait before the next try, or None to give up.
+        """
+        if attempt >= self.attempts or not self._is_passing(error):
+            return None
+        asked = error.retry_after if isinstance(error, APIError) else None
+        if asked is None:
+            factor = 1.0 if method == "GET" else _WRITE_FACTOR
+            # 2**1023 is the largest power that is a float
+            ceiling = self.base_delay * factor * 2.0 ** min(attempt - 1, 1000)
+            delay = uniform(0.0, min(ceiling, self.max_delay))
+        else:
+            delay = min(asked, self.max_retry_after)
+        if self.max_elapsed is not None and elapsed + delay > self.max_elapsed:
+            return None
+        return delay
+
+    def _is_passing(self, error: BCShopperError) -> bool:
+        if isinstance(error, APIError):
+            return error.status in self.statuses
+        return isinstance(error, TransportError | ResponseFormatError)
+
+
+def took_no_effect(error: BCShopperError) -> bool:
+    """Whether the request that failed so was surely not carried out."""
+    if isinstance(error, TransportError):
+        return not error.sent
+    return isinstance(error, RateLimitError)
+
+
+def may_repeat(method: str, error: BCShopperError) -> bool:
+    """Whether sending the same request again can't do anything twice."""
+    return method != "POST" or took_no_effect(error)
+
+
+def read_retry_after(headers: Mapping[str, str], *, status: int, now: float) -> float | None:
+    """How long the API asks to wait, in seconds, in any of the forms that it uses.
+
+    Args:
+        headers: the answer's, under case-insensitive names.
+        status: the answer's; the quota's window tells how long to wait only after a 429.
+        now: the time in seconds since the epoch, for a date without the server's own `Date`.
+    """
+    if status == 429:  # noqa: PLR2004 - an HTTP status
+        milliseconds = _number(headers.get("X-Rate-Limit-Time-Reset-Ms"))
+        if milliseconds is not None:
+            return milliseconds / 1000
+    seconds = _number(headers.get("X-Retry-After"))
+    if seconds is not None:
+        return seconds
+    value = headers.get("Retry-After")
+    seconds = _number(value)
+    if seconds is not None or value is None:
+        return seconds
+    moment = _epoch(value)
+    if moment is None:
+        return None
+    # By the server's own clock, so that ours may be wrong.
+    served = _epoch(headers.get("Date", ""))
+    return max(0.0, moment - (now if served is None else served))
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value if 0 <= value < float("inf") else None
+
+
+def _epoch(text: str) -> float | None:
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return (moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()

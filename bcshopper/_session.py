@@ -1,0 +1,178 @@
+"""The session: one store, one account, one gate."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+import attrs
+from yarl import URL
+
+from bcshopper._profiles import ShopperProfiles
+from bcshopper._quota import QuotaPolicy, QuotaSnapshot
+from bcshopper._requests import Requests
+from bcshopper._retry import RetryPolicy
+from bcshopper._transport import Secret, SessionStats, Transport
+from bcshopper.errors import InvalidInputError
+from bcshopper.events import Event
+
+DEFAULT_BASE_URL = "https://api.bigcommerce.com"
+
+
+class Session:
+    """A client of one store's shopper profiles.
+
+    Use it with `async with`, or call `aclose()` when done. Make one per store and event loop, and
+    share it: all of its calls pass through one gate.
+
+    See https://developer.bigcommerce.com/docs/start/authentication
+
+    Args:
+        store_hash: the store's permanent id, as in its API path.
+        access_token: the API account's token, sent as `X-Auth-Token`.
+        base_url: where the API is; plain `http://` only for a loopback address.
+        http: an aiohttp session to send through, which stays the caller's to close.
+        concurrency: requests in flight at most; the API documents 10.
+        timeout: seconds for one attempt, from the moment it may go out. Bound a whole call with
+            `asyncio.timeout`.
+        retry: when to try again.
+        quota: how to treat the store's request quota.
+        on_event: called with each event of `bcshopper.events`, in the event loop's thread.
+
+    Attributes:
+        shopper_profiles: the store's shopper profiles.
+
+    Raises:
+        InvalidInputError: an argument is refused.
+    """
+
+    def __init__(
+        self,
+        store_hash: str,
+        access_token: str,
+        *,
+        base_url: str | URL = DEFAULT_BASE_URL,
+        http: aiohttp.ClientSession | None = None,
+        concurrency: int = 10,
+        timeout: float = 30.0,
+        retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
+        quota: QuotaPolicy = QuotaPolicy(),  # noqa: B008 - frozen
+        on_event: Callable[[Event], None] | None = None,
+    ) -> None:
+        # First of all, so that no traceback shows it.
+        access_token = Secret(access_token)
+        if not re.fullmatch(r"[!-~]+", access_token):
+            raise InvalidInputError("the access token is empty or has characters that no token has")
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", store_hash):
+            raise InvalidInputError(f"{store_hash!r} is not a store hash: letters and digits only")
+        if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
+            raise InvalidInputError(
+                f"concurrency must be a whole number from 1, not {concurrency!r}"
+            )
+        if not timeout > 0:
+            raise InvalidInputError(f"timeout must be more than 0 seconds, not {timeout!r}")
+        self._base_url = _check_base_url(base_url)
+        self._store_hash = store_hash
+        self._transport = Transport(
+            access_token,
+            http=http,
+            concurrency=concurrency,
+            timeout=timeout,
+            retry=retry,
+            quota=quota,
+            on_event=on_event,
+        )
+        requests = Requests(self._base_url / "stores" / store_hash / "v3")
+        self.shopper_profiles = ShopperProfiles(self._transport, requests, store_hash)
+
+    @classmethod
+    def from_env(cls, **settings: Any) -> Self:
+        """Make a session from environment variables.
+
+        Reads `BIGCOMMERCE_STORE_HASH`, `BIGCOMMERCE_ACCESS_TOKEN` and, if it is set,
+        `BIGCOMMERCE_BASE_URL`.
+
+        Args:
+            settings: the keyword arguments of `Session`.
+
+        Raises:
+            InvalidInputError: one of the first two is missing or empty.
+        """
+        names = ("BIGCOMMERCE_STORE_HASH", "BIGCOMMERCE_ACCESS_TOKEN")
+        missing = [name for name in names if not os.environ.get(name)]
+        if missing:
+            raise InvalidInputError(f"set the environment variable {' and '.join(missing)}")
+        base_url = os.environ.get("BIGCOMMERCE_BASE_URL")
+        if base_url:
+            settings.setdefault("base_url", base_url)
+        return cls(*(os.environ[name] for name in names), **settings)
+
+    @property
+    def store_hash(self) -> str:
+        """The store's permanent id."""
+        return self._store_hash
+
+    @property
+    def stats(self) -> SessionStats:
+        """What the session has done so far: a copy, which does not change."""
+        return attrs.evolve(self._transport.stats)
+
+    @property
+    def quota(self) -> QuotaSnapshot | None:
+        """The store's quota as the newest answer gave it; None if none has."""
+        return self._transport.gate.snapshot
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self._transport.closed
+
+    async def aclose(self) -> None:
+        """Close the session: what is under way ends with `SessionClosedError`, nothing is left."""
+        await self._transport.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        state = " closed" if self.closed else ""
+        return f"<Session of store {self._store_hash} at {self._base_url}{state}>"
+
+
+def _check_base_url(base_url: str | URL) -> URL:
+    try:
+        url = URL(base_url)
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(f"{base_url!r} is not a URL") from error
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise InvalidInputError(f"base_url must be an http or https URL with a host, not {url}")
+    if url.user or url.password:
+        raise InvalidInputError("base_url must not hold a user or password")
+    if url.query_string or url.fragment:
+        raise InvalidInputError(f"base_url must have no query and no fragment, not {url}")
+    if url.scheme == "http" and not _is_loopback(url.host):
+        raise InvalidInputError(
+            f"base_url {url} would send the access token unencrypted: use https "
+            f"(plain http is for loopback addresses)"
+        )
+    return url
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,44 @@
+"""Several calls ahead of the reader, in order, and never one left behind."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+async def in_order(
+    next_call: Callable[[], Coroutine[Any, Any, T] | None],
+    *,
+    ahead: int,
+    spawn: Callable[[Coroutine[Any, Any, T]], asyncio.Task[T]],
+) -> AsyncGenerator[T]:
+    """Yield the results of calls in the order in which they are handed out.
+
+    Args:
+        next_call: hands out the next call; None if there is none, for now: it is asked again
+            after each result.
+        ahead: how many calls may be under way or done and not yet yielded.
+        spawn: starts a task.
+    """
+    tasks: deque[asyncio.Task[T]] = deque()
+
+    def fill() -> None:
+        while len(tasks) < ahead and (call := next_call()) is not None:
+            tasks.append(spawn(call))
+
+    # Not a TaskGroup: closing a generator inside of one raises a BaseExceptionGroup.
+    try:
+        fill()
+        while tasks:
+            result = await tasks[0]
+            tasks.popleft()
+            fill()
+            yield result
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,185 @@
+"""What can go wrong between a client and the store, on demand."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+import attrs
+
+from bcshopper.sandbox._store import Store
+
+Body = Literal["json", "problem", "html", "empty"]
+
+_BODIES: Mapping[Body, tuple[str, bytes]] = {
+    "json": (
+        "application/json",
+        b'{"status":%d,"title":"a fault of the sandbox","type":"about:blank"}',
+    ),
+    "problem": (
+        "application/problem+json",
+        b'{"status":%d,"title":"a fault of the sandbox","detail":"as it was asked for"}',
+    ),
+    "html": ("text/html", b"<html><body><h1>%d</h1>a proxy's page</body></html>"),
+    "empty": ("application/json", b""),
+}
+
+
+@attrs.frozen(kw_only=True)
+class Fault:
+    """One thing that goes wrong with one request; made by the class methods.
+
+    Attributes:
+        latency: seconds before the request is looked at.
+        jitter: up to so many seconds more, at random.
+        change: what happens to the store just before the request is looked at.
+        status: answer with this status instead.
+        headers: headers of that answer.
+        body: body of that answer.
+        applied: whether a write takes effect all the same.
+        ending: how the answer ends: whole; `cut`, not a byte of it; `half` of its body, then the
+            connection is cut; or `stall`, half of its body and then nothing more.
+    """
+
+    latency: float = 0.0
+    jitter: float = 0.0
+    change: Callable[[Store], object] | None = None
+    status: int | None = None
+    headers: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    body: bytes = b""
+    applied: bool = True
+    ending: Literal["whole", "cut", "half", "stall"] = "whole"
+
+    @classmethod
+    def slow(cls, seconds: float, *, jitter: float = 0.0) -> Fault:
+        """Take longer to answer, by `seconds` and up to `jitter` more."""
+        return cls(latency=seconds, jitter=jitter)
+
+    @classmethod
+    def error(
+        cls,
+        status: int,
+        *,
+        body: Body = "json",
+        headers: Mapping[str, str] | None = None,
+        applied: bool = False,
+    ) -> Fault:
+        """Answer with an error status and a body of a common kind."""
+        content_type, text = _BODIES[body]
+        filled = text % status if b"%d" in text else text
+        return cls.answer(
+            status, filled, headers={"Content-Type": content_type, **(headers or {})},
+            applied=applied,
+        )  # fmt: skip
+
+    @classmethod
+    def answer(
+        cls,
+        status: int,
+        body: bytes,
+        *,
+        headers: Mapping[str, str] | None = None,
+        applied: bool = True,
+    ) -> Fault:
+        """Answer with exactly this, as JSON unless the headers say otherwise."""
+        return cls(
+            status=status,
+            body=body,
+            headers={"Content-Type": "application/json", **(headers or {})},
+            applied=applied,
+        )
+
+    @classmethod
+    def cut(cls, *, applied: bool) -> Fault:
+        """Cut the connection without an answer, before or after a write takes effect."""
+        return cls(ending="cut", applied=applied)
+
+    @classmethod
+    def half(cls) -> Fault:
+        """Cut the connection in the middle of the answer's body."""
+        return cls(ending="half")
+
+    @classmethod
+    def stall(cls) -> Fault:
+        """Send half of the answer's body, and nothing more."""
+        return cls(ending="stall")
+
+    @classmethod
+    def garbage(cls, *, size: int = 256, seed: int = 0) -> Fault:
+        """Do what was asked, and answer with random bytes."""
+        noise = random.Random(seed).randbytes(size)  # noqa: S311 - to be repeatable
+        return cls.answer(200, noise)
+
+    @classmethod
+    def changing(cls, change: Callable[[Store], object]) -> Fault:
+        """Change the store just before the request is looked at; the answer is as it should be."""
+        return cls(change=change)
+
+
+@attrs.define
+class _Rule:
+    fault: Fault
+    method: str | None
+    path: str | None
+    nth: int | None
+    probability: float
+    times: int | None
+    seen: int = 0
+
+    def takes(self, method: str, path: str, rng: random.Random) -> bool:
+        if self.method not in {None, method} or self.path not in {None, path} or self.times == 0:
+            return False
+        self.seen += 1
+        if self.nth not in {None, self.seen} or rng.random() >= self.probability:
+            return False
+        if self.times is not None:
+            self.times -= 1
+        return True
+
+
+class Faults:
+    """Which request meets which fault: first those queued, then by rule, the first that fits."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self._queue: deque[Fault] = deque()
+        self._rules: list[_Rule] = []
+
+    def queue(self, *faults: Fault) -> None:
+        """One fault for each of the next requests, whatever they are."""
+        self._queue.extend(faults)
+
+    def rule(
+        self,
+        fault: Fault,
+        *,
+        method: str | None = None,
+        path: str | None = None,
+        nth: int | None = None,
+        probability: float = 1.0,
+        times: int | None = None,
+    ) -> None:
+        """A fault for every request that fits.
+
+        Args:
+            fault: what goes wrong.
+            method: only for this HTTP method.
+            path: only for this path below `/v3/`, such as `shopper-profiles`.
+            nth: only for the nth request that fits so far, from 1.
+            probability: only for this fraction of them, drawn with the sandbox's seed.
+            times: at most so often.
+        """
+        self._rules.append(_Rule(fault, method, path, nth, probability, times))
+
+    def clear(self) -> None:
+        """Forget them all."""
+        self._queue.clear()
+        self._rules.clear()
+
+    def take(self, method: str, path: str) -> Fault | None:
+        """The fault that a request meets."""
+        if self._queue:
+            return self._queue.popleft()
+        return next((r.fault for r in self._rules if r.takes(method, path, self._rng)), None)
