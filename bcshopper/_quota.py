@@ -77,5 +77,5 @@ class QuotaGate:
 
     async def wait(self) -> None:
         """Return once the gate is open."""
-        while (seconds := self.wait_left) > 0:  # it may be shut anew meanwhile
+        while (seconds := self.wait_left) > 0:  # noqa: ASYNC110 - it may be shut anew
             await asyncio.sleep(seconds)
