@@ -148,6 +148,8 @@ class Session:
         await self.aclose()
 
     def __repr__(self) -> str:
+        if "_transport" not in self.__dict__:
+            return "<Session, not made>"  # a traceback of __init__ may ask
         state = " closed" if self.closed else ""
         return f"<Session of store {self._store_hash} at {self._base_url}{state}>"
 

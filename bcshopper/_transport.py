@@ -325,12 +325,33 @@ class Transport:
             self._http = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=self.concurrency),
                 cookie_jar=aiohttp.DummyCookieJar(),
+                middlewares=(_ask_once,),
             )
         return self._http
 
     def _note_pause(self, seconds: float) -> None:
         self.stats.quota_seconds += seconds
         self.emit(QuotaWait(seconds, "the API answered 429"))
+
+
+class _DroppedError(Exception):
+    """A dropped connection, hidden from aiohttp."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__()
+        self.cause = cause
+
+
+async def _ask_once(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Keep aiohttp from repeating a GET or DELETE by itself, past the gate and uncounted."""
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise _DroppedError(error) from None
 
 
 async def _read_bounded(response: aiohttp.ClientResponse) -> bytes:

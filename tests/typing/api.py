@@ -1,1 +1,104 @@
+"""Typical user code: never run, but accepted by the type checkers as it stands."""
 
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from typing import assert_type
+from uuid import UUID
+
+import aiohttp
+
+from bcshopper import (
+    APIError,
+    BatchError,
+    BatchReport,
+    Outcome,
+    Page,
+    Paginator,
+    QuotaPolicy,
+    QuotaSnapshot,
+    RateLimitError,
+    RetryPolicy,
+    Session,
+    SessionStats,
+    ShopperProfile,
+    Status,
+)
+from bcshopper.events import ChunkDone, Event, RetryScheduled
+from bcshopper.sandbox import Fault, Rules, Sandbox
+
+
+async def customers() -> AsyncIterator[int]:
+    yield 1
+
+
+def watch(event: Event) -> None:
+    if isinstance(event, RetryScheduled):
+        assert_type(event.delay, float)
+    elif isinstance(event, ChunkDone):
+        assert_type(event.verb, str)
+
+
+async def main() -> None:
+    async with (
+        aiohttp.ClientSession() as http,
+        Session(
+            "hash",
+            "token",
+            http=http,
+            concurrency=5,
+            timeout=10,
+            retry=RetryPolicy(attempts=3),
+            quota=QuotaPolicy(max_wait=5),
+            on_event=watch,
+        ) as session,
+    ):
+        profiles = session.shopper_profiles
+        assert_type(profiles.list(), Paginator[ShopperProfile])
+        async for profile in profiles.list(limit=100):
+            assert_type(profile, ShopperProfile)
+            assert_type(profile.id, UUID)
+            assert_type(profile.created_at, datetime | None)
+        async for page in profiles.list().pages():
+            assert_type(page, Page[ShopperProfile])
+            assert_type(page.next_number, int | None)
+        assert_type(await profiles.list().all(), list[ShopperProfile])
+        assert_type(await profiles.page(2), Page[ShopperProfile])
+
+        created = await profiles.create([1, 2, 3])
+        assert_type(created, BatchReport[int])
+        as_sequence: Sequence[Outcome[int]] = created
+        assert_type(created[0].item, int)
+        assert_type(created[:2], BatchReport[int])
+        assert_type(len(as_sequence), int)
+        await profiles.create(customers(), check=False)
+        deleted = await profiles.delete(created.profile_ids)
+        assert_type(deleted[0].item, UUID)
+        await profiles.delete(["00000000-0000-4000-8000-000000000000"])
+        async for outcome in profiles.create_stream(customers()):
+            assert_type(outcome.status, Status)
+            assert_type(outcome.profile_id, UUID | None)
+        assert_type(await profiles.lookup([1]), dict[int, UUID | None])
+        assert_type(session.stats, SessionStats)
+        assert_type(session.quota, QuotaSnapshot | None)
+
+        try:
+            await profiles.create([1])
+        except BatchError as error:
+            assert [o.item for o in error.report.failed if o.status is Status.REJECTED]
+        except RateLimitError as error:
+            assert_type(error.retry_after, float | None)
+        except APIError as error:
+            assert_type(error.errors, dict[str, str])
+
+
+async def tests() -> None:
+    async with Sandbox(customers=10, rules=Rules(quota=5)) as sandbox:
+        sandbox.faults.queue(Fault.error(503))
+        async with sandbox.session(concurrency=2) as session:
+            assert_type(session, Session)
+
+
+asyncio.run(main())
