@@ -87,7 +87,7 @@ async def main() -> None:
         try:
             await profiles.create([1])
         except BatchError as error:
-            assert [o.item for o in error.report.failed if o.status is Status.REJECTED]
+            assert_type(error.report.failed[0].status, Status)
         except RateLimitError as error:
             assert_type(error.retry_after, float | None)
         except APIError as error:
