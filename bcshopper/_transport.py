@@ -35,6 +35,7 @@ T = TypeVar("T")
 MAX_BODY = 16 * 1024 * 1024
 """Bytes of a decoded body that are read; the largest documented answer has some 50,000."""
 
+logging.getLogger("bcshopper").addHandler(logging.NullHandler())  # silent unless asked
 _log = logging.getLogger("bcshopper.transport")
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
 _BLOCK = 64 * 1024

@@ -1,0 +1,137 @@
+"""README's code blocks, as they stand."""
+
+import ast
+import inspect
+import os
+import subprocess
+import sys
+import textwrap
+import types
+from pathlib import Path
+
+import pytest
+from markdown_it import MarkdownIt
+
+from bcshopper.sandbox import Sandbox
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+FENCES = [t for t in MarkdownIt().parse(README) if t.type == "fence"]
+PYTHON = [t for t in FENCES if t.info == "python"]
+COMMANDS = [
+    line.removeprefix("$ ")
+    for t in FENCES
+    if t.info == "console"
+    for line in t.content.splitlines()
+    if line.startswith("$ ")
+]
+
+
+def environment(sandbox):
+    return {
+        "BIGCOMMERCE_STORE_HASH": sandbox.store_hash,
+        "BIGCOMMERCE_ACCESS_TOKEN": sandbox.access_token,
+        "BIGCOMMERCE_BASE_URL": sandbox.url,
+    }
+
+
+@pytest.mark.parametrize("block", PYTHON, ids=lambda t: f"line{t.map[0] + 1}")
+async def test_python_blocks_run(block, monkeypatch, capsys):
+    """Each runs as pasted, in a program that has a `session` on a store with profiles."""
+    code = compile(
+        block.content, "README.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True
+    )
+    async with Sandbox(customers=1000, profiles=600) as sandbox, sandbox.session() as session:
+        for name, value in environment(sandbox).items():
+            monkeypatch.setenv(name, value)
+        # what the blocks before this one have imported
+        names: dict = {"__name__": "readme", "session": session}
+        exec("from bcshopper import *; from bcshopper import Status", names)
+        result = types.FunctionType(code, names)()
+        if inspect.iscoroutine(result):
+            await result
+
+
+@pytest.mark.real_time
+@pytest.mark.parametrize("command", COMMANDS)
+def test_command_lines_run(command):
+    """Each exits with 0 and prints no traceback."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = subprocess.run(
+        command, shell=True, env={**os.environ, "PATH": path}, capture_output=True, text=True,
+        check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+    assert "Traceback" not in done.stderr
+
+
+async def test_the_web_service_answers():
+    """The web service of README, asked over a socket, gives a page, and our errors their status."""
+    from aiohttp import ClientSession, web
+
+    block = next(t for t in PYTHON if "web.Application()" in t.content)
+    async with Sandbox(profiles=60) as sandbox:
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in environment(sandbox).items():
+                patch.setenv(name, value)
+            names: dict = {"__name__": "readme"}
+            exec(block.content, names)
+            runner = web.AppRunner(names["app"])
+            await runner.setup()
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            url = f"http://127.0.0.1:{runner.addresses[0][1]}/profiles"
+            async with ClientSession() as http:
+                async with http.get(url) as answer:
+                    assert (await answer.json())["next"] == 2
+                async with http.get(url, params={"page": "0"}) as answer:
+                    assert answer.status == 400
+            await runner.cleanup()
+
+
+def test_the_two_commands_are_there():
+    """The demo and the test command are marked, one line each."""
+    for name in ("demo", "test"):
+        _, _, rest = README.partition(f"<!-- command: {name} -->\n```sh\n")
+        assert rest.splitlines()[0].startswith("python3 -m venv")
+        assert rest.splitlines()[1] == "```"
+
+
+def test_readme_names_no_path_of_a_machine():
+    """It is for any reader."""
+    assert str(ROOT) not in README
+    assert "/root" not in README
+
+
+@pytest.mark.real_time
+def test_the_examples_leave_no_warning_at_exit(tmp_path):
+    """The first example, as a program, prints nothing under the strictest settings."""
+    # a busy machine is no warning
+    quiet = "asyncio.get_running_loop().slow_callback_duration = 60"
+    body = textwrap.indent(f"{quiet}\n{PYTHON[0].content}", "    ")
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import asyncio\n"
+        "print = lambda *_: None\n"
+        f"async def main():\n{body}\n"
+        "asyncio.run(main())\n"
+    )  # fmt: skip
+    with Sandbox(customers=1000, profiles=600) as sandbox:
+        done = subprocess.run(
+            [sys.executable, "-X", "dev", "-W", "error", program],
+            env={**os.environ, **environment(sandbox)}, capture_output=True, text=True,
+            check=False, timeout=60,
+        )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.real_time
+def test_the_example_for_users_own_tests_passes(tmp_path):
+    """The fixture is there in a project that only has bcshopper installed."""
+    block = next(t for t in PYTHON if "def test_" in t.content)
+    (tmp_path / "test_mine.py").write_text(block.content)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:asyncio", tmp_path],
+        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert "1 passed" in done.stdout, done.stdout
