@@ -8,17 +8,14 @@ from uuid import UUID
 
 from bcshopper._models import ShopperProfile
 from bcshopper._outcomes import Outcome, Status
-from bcshopper._retry import took_no_effect
+from bcshopper._retry import is_refusal, took_no_effect
 from bcshopper.errors import APIError, BCShopperError
 
 ItemT = TypeVar("ItemT")
 
-# These come from the server or from what stands before it, which may still be at work.
-_UNCERTAIN = frozenset({408, 423, 425})
-
 
 class Account(Generic[ItemT]):
-    """Each id is not sent, in doubt, or settled; whatever interrupts, there is an outcome.
+    """Each id is not sent, in flight, in doubt, or settled; at any moment there is an outcome.
 
     Attributes:
         items: the ids, in order.
@@ -29,7 +26,8 @@ class Account(Generic[ItemT]):
         self.items = tuple(items)
         self.error: BCShopperError | None = None
         self._settled: dict[ItemT, Outcome[ItemT]] = {}
-        self._in_doubt: dict[ItemT, BCShopperError | None] = {}
+        self._in_flight: set[ItemT] = set()
+        self._doubts: dict[ItemT, BCShopperError] = {}
 
     @property
     def pending(self) -> list[ItemT]:
@@ -52,22 +50,38 @@ class Account(Generic[ItemT]):
         """Fix the outcome of one id."""
         self._settled[item] = Outcome(item, status, profile_id, profile, error)
 
-    def doubt(self, items: Iterable[ItemT], error: BCShopperError | None = None) -> None:
-        """From now on these may have taken effect; `error` says why that can't be told."""
-        self._in_doubt.update(dict.fromkeys(items, error))
+    def sent(self, items: Iterable[ItemT]) -> None:
+        """A request with these goes out."""
+        self._in_flight.update(items)
 
-    def clear_doubt(self, items: Iterable[ItemT]) -> None:
-        """These did not take effect after all."""
+    def without_effect(self, items: Iterable[ItemT]) -> None:
+        """The request in flight did nothing to these; doubts about earlier ones remain."""
+        self._in_flight.difference_update(items)
+
+    def doubt(self, items: Iterable[ItemT], error: BCShopperError) -> None:
+        """The request in flight may have taken effect; `error` says why that can't be told."""
+        self.without_effect(items)
+        self._doubts.update(dict.fromkeys(items, error))
+
+    def clear_doubts(self, items: Iterable[ItemT]) -> None:
+        """No request so far, as has been found out, took effect on these."""
+        self.without_effect(items)
         for item in items:
-            self._in_doubt.pop(item, None)
+            self._doubts.pop(item, None)
+
+    def refused(self, items: Iterable[ItemT], error: BCShopperError) -> None:
+        """The server said no to these; whoever is in doubt over an earlier request stays so."""
+        self.without_effect(items)
+        for item in items:
+            if item not in self._doubts:
+                self.settle(item, Status.REJECTED, error=error)
 
     def failed(self, items: Iterable[ItemT], error: BCShopperError) -> None:
         """Draw the consequence for the ids of a request that failed for good."""
         if took_no_effect(error):
-            self.clear_doubt(items)
-        elif isinstance(error, APIError) and error.status < 500 and error.status not in _UNCERTAIN:  # noqa: PLR2004
-            for item in items:
-                self.settle(item, Status.REJECTED, error=error)
+            self.without_effect(items)
+        elif isinstance(error, APIError) and is_refusal(error.status):
+            self.refused(items, error)
         else:
             self.doubt(items, error)
 
@@ -76,10 +90,9 @@ class Account(Generic[ItemT]):
         return [self._settled.get(item) or self._open(item, error) for item in self.items]
 
     def _open(self, item: ItemT, error: BCShopperError | None) -> Outcome[ItemT]:
-        if item in self._in_doubt:
-            reason = self._in_doubt[item] or self.error or error
-            return Outcome(item, Status.UNKNOWN, error=reason)
-        return Outcome(item, Status.NOT_SENT, error=self.error or error)
+        reason = self._doubts.get(item) or self.error or error
+        unknown = item in self._doubts or item in self._in_flight
+        return Outcome(item, Status.UNKNOWN if unknown else Status.NOT_SENT, error=reason)
 
 
 class BadId(Account[Any]):

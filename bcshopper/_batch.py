@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 from bcshopper._account import Account, BadId
 from bcshopper._ids import AnyIterable, collect, iterate
 from bcshopper._outcomes import BatchReport, Outcome
+from bcshopper._retry import took_no_effect
 from bcshopper._transport import Transport
 from bcshopper.errors import (
     AuthenticationError,
@@ -66,15 +67,22 @@ class Batch(Generic[ItemT]):
         self._width = 2 * transport.concurrency
         self._fatal: BCShopperError | None = None
 
-    def check(self) -> None:
-        """Stop the caller if the batch has met something fatal."""
+    def check(self, _previous: BCShopperError | None = None) -> None:
+        """Before a request goes out: stop it if the batch has met something fatal."""
         if self._fatal is not None:
             raise _StoppedError
 
-    def before_send(self, account: Account[ItemT], items: Sequence[ItemT]) -> None:
-        """Note that ids are going out, unless the batch has met something fatal."""
+    def before_send(
+        self,
+        account: Account[ItemT],
+        items: Sequence[ItemT],
+        previous: BCShopperError | None,
+    ) -> None:
+        """Before a request with these ids goes out: check, and note what that means for them."""
         self.check()
-        account.doubt(items)
+        if previous is not None and not took_no_effect(previous):
+            account.doubt(items, previous)
+        account.sent(items)
 
     async def report(self, ids: AnyIterable[Any], *, check: bool) -> BatchReport[ItemT]:
         """Run over ids that fit in memory, all checked first."""

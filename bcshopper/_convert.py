@@ -43,7 +43,13 @@ class JSONConverter(cattrs.Converter):
         except (msgspec.DecodeError, RecursionError):
             pass
         try:
-            return self.structure(msgspec.json.decode(body), cls)
+            document = msgspec.json.decode(body)
+            if not isinstance(document, dict):
+                # cattrs would take anything for a class whose fields all have defaults
+                raise MalformedDocumentError("it is no JSON object")
+            return self.structure(document, cls)
+        except MalformedDocumentError:
+            raise
         except RecursionError:
             raise MalformedDocumentError("it is nested too deep") from None
         except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -133,16 +133,23 @@ class ChunkCreation:
             if isinstance(verdict.error, ResponseFormatError):
                 todo = await self._recover(request, verdict.silent, verdict.error)
                 continue
-            self._account.clear_doubt(verdict.silent)
+            self._account.without_effect(verdict.silent)
             if verdict.error is None:
                 await self._settle_refused(verdict.refused)
-            elif not await self._some_exist(verdict.silent, verdict.error):
+                todo = self._account.unsettled(verdict.silent)
+                continue
+            rest = await self._leave_out_existing(verdict.silent, verdict.error)
+            if rest is None:
                 return Refusal(verdict.silent, verdict.error)
-            todo = self._account.unsettled(verdict.silent)
+            todo = rest
         return None
 
-    def _reject(self, customer_id: int, error: BCShopperError) -> None:
-        self._account.settle(customer_id, Status.REJECTED, error=error)
+    def _reject(self, customer_id: int, error: APIError) -> None:
+        if isinstance(error, ConflictError):
+            # There is a profile, which an unanswered request of ours may have made.
+            self._account.refused([customer_id], error)
+        else:
+            self._account.settle(customer_id, Status.REJECTED, error=error)
 
     async def _settle_refused(self, refused: Mapping[int, APIError]) -> None:
         """Those who are refused because they have a profile are as they should be."""
@@ -155,17 +162,20 @@ class ChunkCreation:
                 error = _unresolved(error, failure)
             self._reject(customer_id, error)
 
-    async def _some_exist(self, customer_ids: Sequence[int], error: APIError) -> bool:
-        """Whether a refusal that names nobody is explained, or settled, by looking up."""
+    async def _leave_out_existing(
+        self, customer_ids: Sequence[int], error: APIError
+    ) -> Sequence[int] | None:
+        """After a refusal that names nobody: who may be resent, or None if nothing explains it."""
         is_conflict = isinstance(error, ConflictError)
         if self._looked_up and not (is_conflict and len(customer_ids) == 1):
-            return False
+            return None
         failure = await self._settle_existing(self._account.pending)
         if failure is not None and is_conflict:
             # Most of a chunk may exist, and each would cost a search: not worth the requests.
-            for customer_id in customer_ids:
-                self._reject(customer_id, _unresolved(error, failure))
-        return len(self._account.unsettled(customer_ids)) < len(customer_ids)
+            self._account.refused(customer_ids, _unresolved(error, failure))
+            return ()
+        rest = self._account.unsettled(customer_ids)
+        return rest if len(rest) < len(customer_ids) else None
 
     async def _recover(
         self, request: Request, customer_ids: Sequence[int], error: BCShopperError
@@ -186,11 +196,11 @@ class ChunkCreation:
         if failure is not None:
             self._account.doubt(rest, _unresolved(error, failure))
             return ()
+        if isinstance(error, ServerError) and error.status not in _MAY_LAND_LATE:
+            self._account.clear_doubts(rest)
         if not gives_up:
             return rest
-        if isinstance(error, ServerError) and error.status not in _MAY_LAND_LATE:
-            for customer_id in rest:
-                self._reject(customer_id, error)
+        self._account.refused(rest, error)
         return ()
 
     async def _settle_existing(self, customer_ids: Sequence[int]) -> BCShopperError | None:

@@ -9,17 +9,14 @@ from uuid import UUID
 from bcshopper._account import Account
 from bcshopper._batch import Batch
 from bcshopper._bisect import Bisection, Refusal
+from bcshopper._documents import read_deletion, read_profile_list
 from bcshopper._outcomes import Status
-from bcshopper._requests import Reply, Requests
+from bcshopper._requests import Requests
 from bcshopper._transport import Transport
 from bcshopper.errors import APIError, BCShopperError, NotFoundError
 
 # A chunk refused so may hold innocent ids.
 _DIVISIBLE = frozenset({400, 404, 409, 413, 414, 422})
-
-
-def ignore_body(reply: Reply) -> None:
-    """For an answer whose status says all."""
 
 
 class ChunkDeletion:
@@ -46,11 +43,11 @@ class ChunkDeletion:
         going_out = functools.partial(self._batch.before_send, self._account, profile_ids)
         try:
             await self._transport.send(
-                self._requests.delete_profiles(profile_ids), ignore_body, going_out
+                self._requests.delete_profiles(profile_ids), read_deletion, going_out
             )
         except APIError as error:
             if error.status in _DIVISIBLE:
-                self._account.clear_doubt(profile_ids)
+                self._account.without_effect(profile_ids)
                 if not isinstance(error, NotFoundError) or await self._find_store():
                     return Refusal(profile_ids, error)
             self._account.failed(profile_ids, error)
@@ -66,14 +63,14 @@ class ChunkDeletion:
         if isinstance(error, NotFoundError):
             self._account.settle(profile_id, Status.DELETED, profile_id=profile_id)
         else:
-            self._account.settle(profile_id, Status.REJECTED, profile_id=profile_id, error=error)
+            self._account.refused([profile_id], error)
 
     async def _find_store(self) -> bool:
         """Whether a 404 must mean the profiles, because the store itself is there."""
         if not self._store_is_there:
             request = self._requests.list_profiles(page=1, limit=1)
             try:
-                await self._transport.send(request, ignore_body, self._batch.check)
+                await self._transport.send(request, read_profile_list, self._batch.check)
             except NotFoundError:
                 return False
             self._store_is_there = True

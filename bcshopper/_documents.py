@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
 import attrs
 
+from bcshopper._convert import MalformedDocumentError, converter
 from bcshopper._models import Pagination, ShopperProfile
+from bcshopper._requests import Reply
 
 
 @attrs.frozen
@@ -45,3 +48,30 @@ class CustomerList:
 
     data: tuple[Customer, ...]
     meta: ListMeta
+
+
+@attrs.frozen
+class Acknowledgement:
+    """`DELETE`, where it has a body at all."""
+
+    errors: Any = None
+
+
+def read_profile_list(reply: Reply) -> ProfileList:
+    """Read a page of profiles."""
+    return converter.loads(reply.body, ProfileList)
+
+
+def read_customer_list(reply: Reply) -> CustomerList:
+    """Read a page of customers."""
+    return converter.loads(reply.body, CustomerList)
+
+
+def read_deletion(reply: Reply) -> None:
+    """Make sure that a success is one, and no proxy's page.
+
+    Raises:
+        MalformedDocumentError: there is a body that is not JSON, or one that has errors.
+    """
+    if reply.body and converter.loads(reply.body, Acknowledgement).errors:
+        raise MalformedDocumentError("a success with errors", "$.errors")

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from uuid import UUID
 
-from bcshopper._convert import converter
-from bcshopper._documents import CustomerList
-from bcshopper._requests import Reply, Requests
-from bcshopper._transport import Transport
-
-
-def _read(reply: Reply) -> CustomerList:
-    return converter.loads(reply.body, CustomerList)
+from bcshopper._documents import read_customer_list
+from bcshopper._requests import Requests
+from bcshopper._transport import GoingOut, Transport
 
 
 async def find_profiles(
     transport: Transport,
     requests: Requests,
     customer_ids: Sequence[int],
-    going_out: Callable[[], None] = lambda: None,
+    going_out: GoingOut = lambda _: None,
 ) -> dict[int, UUID]:
     """The profile ids of those customers who have one.
 
@@ -34,7 +29,7 @@ async def find_profiles(
     # A server may give fewer per page than asked for, but each page has one customer or more.
     for number in range(1, len(customer_ids) + 1):
         request = requests.find_customers(customer_ids, number)
-        page = await transport.send(request, _read, going_out)
+        page = await transport.send(request, read_customer_list, going_out)
         found.update(
             (customer.id, customer.shopper_profile_id)
             for customer in page.data

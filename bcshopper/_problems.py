@@ -99,7 +99,7 @@ def api_error(request: Request, reply: Reply, problem: Problem | None = None) ->
     if problem.status is not None and 400 <= problem.status < 600:  # noqa: PLR2004 - HTTP
         status = problem.status
     title = problem.title or reply.reason or "no reason given"
-    message = f"{request.method} {request.url} answered {status}: {title}"
+    message = f"{request.label} answered {status}: {title}"
     if problem.errors:
         message += " (" + "; ".join(f"{k}: {v}" for k, v in problem.errors.items()) + ")"
     if status in _HINTS:
@@ -120,13 +120,15 @@ def api_error(request: Request, reply: Reply, problem: Problem | None = None) ->
 
 def malformed(request: Request, reply: Reply, reason: str, field: str) -> ResponseFormatError:
     """The exception for an answer that is not the documented one."""
+    excerpt = _beginning(reply.body, 200)
     return ResponseFormatError(
-        reason,
+        f"{request.label} answered {reply.status} with a body that the API does not document: "
+        f"{reason} at {field}. It begins: {excerpt!r}",
         method=request.method,
         url=str(request.url),
         status=reply.status,
         field=field,
-        excerpt=_beginning(reply.body, 200),
+        excerpt=excerpt,
     )
 
 

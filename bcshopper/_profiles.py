@@ -9,10 +9,9 @@ from uuid import UUID
 
 from bcshopper._account import Account
 from bcshopper._batch import Batch
-from bcshopper._convert import converter
 from bcshopper._create import ChunkCreation
-from bcshopper._delete import ChunkDeletion, ignore_body
-from bcshopper._documents import ProfileList
+from bcshopper._delete import ChunkDeletion
+from bcshopper._documents import read_deletion, read_profile_list
 from bcshopper._ids import AnyIterable, collect, customer_id, profile_id
 from bcshopper._lookup import find_profiles
 from bcshopper._models import Page, ShopperProfile
@@ -159,7 +158,7 @@ class ShopperProfiles:
                 f"delete_all deletes every shopper profile; confirm must be the store hash, "
                 f"not {confirm!r}"
             )
-        await self._transport.send(self._requests.delete_every_profile(), ignore_body)
+        await self._transport.send(self._requests.delete_every_profile(), read_deletion)
 
     async def lookup(self, customer_ids: AnyIterable[int]) -> dict[int, UUID | None]:
         """Find the profiles of customers, through `GET /customers`.
@@ -195,7 +194,7 @@ class ShopperProfiles:
 
     async def _fetch(self, number: int, limit: int) -> Page[ShopperProfile]:
         def read(reply: Reply) -> Page[ShopperProfile]:
-            document = converter.loads(reply.body, ProfileList)
+            document = read_profile_list(reply)
             return Page(document.data, document.meta.pagination, number, limit)
 
         return await self._transport.send(self._requests.list_profiles(number, limit), read)

@@ -17,6 +17,7 @@ MAX_URL = 2048
 """Characters of a URL, counted percent-encoded, that are safe to send."""
 
 _ENCODED_COMMA = len("%2C")
+_LABEL_URL = 150
 
 
 @attrs.frozen
@@ -36,6 +37,12 @@ class Request:
     body: bytes | None = None
     reads: frozenset[int] = frozenset()
     wipes: bool = False
+
+    @property
+    def label(self) -> str:
+        """The request in a few words, for people."""
+        url = str(self.url)
+        return f"{self.method} {url if len(url) <= _LABEL_URL else url[:_LABEL_URL] + '...'}"
 
     @property
     def names_ids(self) -> bool:

@@ -97,6 +97,14 @@ def took_no_effect(error: BCShopperError) -> bool:
     return isinstance(error, RateLimitError)
 
 
+def is_refusal(status: int) -> bool:
+    """Whether an error status surely means that nothing was done.
+
+    408, 423 and 425 can come from what stands before the server, which may still be at work.
+    """
+    return status < 500 and status not in {408, 423, 425}  # noqa: PLR2004 - HTTP
+
+
 def may_repeat(method: str, error: BCShopperError) -> bool:
     """Whether sending the same request again can't do anything twice."""
     return method != "POST" or took_no_effect(error)

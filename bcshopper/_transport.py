@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import aiohttp
 import attrs
@@ -31,6 +32,8 @@ from bcshopper.errors import (
 from bcshopper.events import Event, QuotaWait, RequestSent, ResponseReceived, RetryScheduled
 
 T = TypeVar("T")
+
+GoingOut: TypeAlias = Callable[[BCShopperError | None], None]
 
 MAX_BODY = 16 * 1024 * 1024
 """Bytes of a decoded body that are read; the largest documented answer has some 50,000."""
@@ -113,30 +116,35 @@ class Transport:
         self,
         request: Request,
         read: Callable[[Reply], T],
-        going_out: Callable[[], None] = lambda: None,
+        going_out: GoingOut = lambda _: None,
     ) -> T:
         """Send a request, repeat it while that is safe and worth it, and read its answer.
 
         Args:
             request: what to send.
             read: makes the result of an answer; may raise `MalformedDocumentError`.
-            going_out: called right before each attempt leaves; what it raises stops the call.
+            going_out: called right before each attempt leaves, with what the one before it came
+                to; what it raises stops the call.
         """
         if request.method == "DELETE" and not request.wipes and not request.names_ids:
             raise InvalidInputError(
                 f"refused to send DELETE {request.url}: without ids it deletes every profile"
             )
         began, attempt = self._enter().time(), 0
+        previous: BCShopperError | None = None
         async with self._until_closed() as loop:
             while True:
                 attempt += 1
                 self._refuse_long_wait(request)
                 try:
-                    return await self._attempt(request, read, going_out, attempt)
+                    return await self._attempt(
+                        request, read, functools.partial(going_out, previous), attempt
+                    )
                 except (APIError, TransportError, ResponseFormatError) as error:
                     if not may_repeat(request.method, error):
                         raise
                     await self._back_off(request, error, attempt, loop.time() - began)
+                    previous = error
 
     async def back_off(
         self, request: Request, error: BCShopperError, attempt: int, elapsed: float
@@ -156,8 +164,7 @@ class Transport:
             raise error
         self.stats.retries += 1
         _log.warning(
-            "attempt %d of %s %s failed, next in %.1f s: %s",
-            attempt, request.method, request.url, delay, error,
+            "attempt %d of %s failed, next in %.1f s: %s", attempt, request.label, delay, error,
         )  # fmt: skip
         self.emit(RetryScheduled(request.method, str(request.url), attempt, delay, str(error)))
         if isinstance(error, RateLimitError):
@@ -268,7 +275,7 @@ class Transport:
         longest, wait = self._quota.max_wait, self.gate.wait_left
         if longest is not None and wait > longest:
             raise RateLimitError(
-                f"{request.method} {request.url} was not sent: the store's quota is spent for "
+                f"{request.label} was not sent: the store's quota is spent for "
                 f"{wait:.1f} s, and max_wait is {longest:g} s",
                 status=429,
                 title="the store's quota is spent",
@@ -286,7 +293,6 @@ class Transport:
         if http.closed:
             raise SessionClosedError("the aiohttp session that this session was lent is closed")
         headers = self._headers if request.body is None else self._headers_with_body
-        what = f"{request.method} {request.url}"
         try:
             async with (
                 asyncio.timeout(self._timeout),
@@ -303,23 +309,24 @@ class Transport:
                 return Reply(response.status, response.reason or "", response.headers, body)
         except TimeoutError as error:
             raise RequestTimeoutError(
-                f"{what} had no whole answer within {self._timeout:g} s",
+                f"{request.label} had no whole answer within {self._timeout:g} s",
                 method=request.method, url=str(request.url), sent=True,
             ) from error  # fmt: skip
         except aiohttp.ClientConnectorError as error:
             raise TransportError(
-                f"{what} could not connect: {error}",
+                f"{request.label} could not connect: {error}",
                 method=request.method, url=str(request.url), sent=False,
             ) from error  # fmt: skip
         except TransportError:
             raise
-        except Exception as error:
+        except Exception as caught:  # noqa: BLE001
             # aiohttp lets OS, TLS, decompression and parser errors through: all of them are ours
             # to translate, and none of them tells whether the request took effect.
+            cause = caught.cause if isinstance(caught, _DroppedError) else caught
             raise TransportError(
-                f"{what} failed: {type(error).__name__}: {error}",
+                f"{request.label} failed: {type(cause).__name__}: {cause}",
                 method=request.method, url=str(request.url), sent=True,
-            ) from error  # fmt: skip
+            ) from cause  # fmt: skip
 
     def _open_http(self) -> aiohttp.ClientSession:
         if self._http is None:

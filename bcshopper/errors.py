@@ -108,12 +108,9 @@ class ResponseFormatError(BCShopperError):
     """
 
     def __init__(
-        self, reason: str, *, method: str, url: str, status: int, field: str, excerpt: str
+        self, message: str, *, method: str, url: str, status: int, field: str, excerpt: str
     ) -> None:
-        super().__init__(
-            f"{method} {url} answered {status} with a body that the API does not document: "
-            f"{reason} at {field}. It begins: {excerpt!r}"
-        )
+        super().__init__(message)
         self.method = method
         self.url = url
         self.status = status

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bcshopper import BatchError, InvalidInputError
-from bcshopper._delete import ignore_body
+from bcshopper._documents import read_deletion
 from bcshopper._requests import Request
 from bcshopper.sandbox import Sandbox
 from tests.conftest import run
@@ -78,7 +78,7 @@ async def test_the_transport_refuses_a_delete_without_ids(query):
         profiles = session.shopper_profiles
         url = profiles._requests.delete_every_profile().url.with_query(query)
         with pytest.raises(InvalidInputError, match="refused to send DELETE"):
-            await profiles._transport.send(Request("DELETE", url), ignore_body)
+            await profiles._transport.send(Request("DELETE", url), read_deletion)
         assert not sandbox.record.requests
 
 

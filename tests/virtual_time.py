@@ -6,7 +6,7 @@ import asyncio
 import selectors
 
 # A loopback byte arrives as it is sent; this is for the rare one that the kernel hands on later.
-_GRACE = 0.002
+_GRACE = 0.001
 _STUCK = 30.0
 
 
