@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import Sequence
 from uuid import UUID
@@ -12,24 +13,50 @@ from bcshopper._bisect import Bisection, Refusal
 from bcshopper._documents import read_deletion, read_profile_list
 from bcshopper._outcomes import Status
 from bcshopper._requests import Requests
-from bcshopper._transport import Transport
+from bcshopper._transport import GoingOut, Transport
 from bcshopper.errors import APIError, BCShopperError, NotFoundError
 
 # A chunk refused so may hold innocent ids.
 _DIVISIBLE = frozenset({400, 404, 409, 413, 414, 422})
 
 
+class StoreCheck:
+    """Whether a 404 must mean the profiles, because the store itself is there: asked once."""
+
+    def __init__(self, transport: Transport, requests: Requests) -> None:
+        self._transport = transport
+        self._request = requests.list_profiles(page=1, limit=1)
+        self._asking = asyncio.Lock()
+        self._answer: bool | None = None
+
+    async def passes(self, going_out: GoingOut) -> bool:
+        """Ask for one profile, unless that was done before."""
+        async with self._asking:
+            if self._answer is None:
+                try:
+                    await self._transport.send(self._request, read_profile_list, going_out)
+                    self._answer = True
+                except NotFoundError:
+                    self._answer = False
+            return self._answer
+
+
 class ChunkDeletion:
     """Settles one chunk of profiles. Resending is safe, and the transport does it."""
 
     def __init__(
-        self, transport: Transport, requests: Requests, batch: Batch[UUID], account: Account[UUID]
+        self,
+        transport: Transport,
+        requests: Requests,
+        store: StoreCheck,
+        batch: Batch[UUID],
+        account: Account[UUID],
     ) -> None:
         self._transport = transport
         self._requests = requests
+        self._store = store
         self._batch = batch
         self._account = account
-        self._store_is_there = False
 
     async def run(self) -> None:
         """Settle every profile of the chunk.
@@ -48,7 +75,9 @@ class ChunkDeletion:
         except APIError as error:
             if error.status in _DIVISIBLE:
                 self._account.without_effect(profile_ids)
-                if not isinstance(error, NotFoundError) or await self._find_store():
+                if not isinstance(error, NotFoundError) or await self._store.passes(
+                    self._batch.check
+                ):
                     return Refusal(profile_ids, error)
             self._account.failed(profile_ids, error)
             raise
@@ -64,14 +93,3 @@ class ChunkDeletion:
             self._account.settle(profile_id, Status.DELETED, profile_id=profile_id)
         else:
             self._account.refused([profile_id], error)
-
-    async def _find_store(self) -> bool:
-        """Whether a 404 must mean the profiles, because the store itself is there."""
-        if not self._store_is_there:
-            request = self._requests.list_profiles(page=1, limit=1)
-            try:
-                await self._transport.send(request, read_profile_list, self._batch.check)
-            except NotFoundError:
-                return False
-            self._store_is_there = True
-        return True

@@ -10,7 +10,7 @@ from uuid import UUID
 from bcshopper._account import Account
 from bcshopper._batch import Batch
 from bcshopper._create import ChunkCreation
-from bcshopper._delete import ChunkDeletion
+from bcshopper._delete import ChunkDeletion, StoreCheck
 from bcshopper._documents import read_deletion, read_profile_list
 from bcshopper._ids import AnyIterable, collect, customer_id, profile_id
 from bcshopper._lookup import find_profiles
@@ -208,8 +208,10 @@ class ShopperProfiles:
         )
 
     def _deletion(self) -> Batch[UUID]:
+        store = StoreCheck(self._transport, self._requests)
+
         async def settle(batch: Batch[UUID], account: Account[UUID]) -> None:
-            await ChunkDeletion(self._transport, self._requests, batch, account).run()
+            await ChunkDeletion(self._transport, self._requests, store, batch, account).run()
 
         return Batch(
             "delete",
