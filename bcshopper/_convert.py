@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, get_origin
 from uuid import UUID
 
 import cattrs
 import msgspec
+from cattrs.cols import homogenous_tuple_structure_factory
 
 T = TypeVar("T")
 
@@ -80,11 +82,27 @@ def _structure_uuid(value: Any, _: type[UUID]) -> UUID:
 def _structure_datetime(value: Any, _: type[datetime]) -> datetime:
     if not isinstance(value, str):
         raise ValueError(f"expected a date and time, got {value!r}")  # noqa: TRY004 - as above
-    moment = datetime.fromisoformat(value)
+    moment = datetime.fromisoformat(value.upper())  # RFC 3339 allows a small t and z
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
+def _tuple_hook(cls: Any) -> Callable[[Any, Any], Any]:
+    structure = homogenous_tuple_structure_factory(cls, converter)
+
+    def structure_tuple(value: Any, _: Any) -> Any:
+        if not isinstance(value, list):  # cattrs would take an object's keys
+            raise ValueError(f"expected an array, got {value!r:.50}")  # noqa: TRY004 - as above
+        return structure(value, cls)
+
+    return structure_tuple
+
+
+def _is_tuple(cls: Any) -> bool:
+    return get_origin(cls) is tuple
+
+
 converter = JSONConverter()
+converter.register_structure_hook_factory(_is_tuple, _tuple_hook)
 converter.register_structure_hook(int, _structure_int)
 converter.register_structure_hook(UUID, _structure_uuid)
 converter.register_structure_hook(datetime, _structure_datetime)

@@ -31,7 +31,7 @@ _HINTS: Mapping[int, str] = {
     404: "check the store hash",
 }
 _BODY_KEPT = 2000
-_POSITION = re.compile(r"\[?(\d+)\]?(?:\.|$)")
+_POSITION = re.compile(r"\[?(\d{1,9})\]?(?:\.|$)", re.ASCII)
 
 
 @attrs.frozen
@@ -69,9 +69,10 @@ def read_problems(body: bytes) -> list[Problem]:
     if not isinstance(document, dict):
         return []
     inner = document.get("errors")
-    if isinstance(inner, list):
-        return [_problem(item) for item in inner if isinstance(item, dict)]
-    problem = _problem(document)
+    several = [item for item in inner if isinstance(item, dict)] if isinstance(inner, list) else []
+    if several:
+        return [_problem(item) for item in several]
+    problem = attrs.evolve(_problem(document), status=None)  # the answer's own status counts
     return [problem] if problem != Problem() else []
 
 

@@ -46,8 +46,8 @@ class Request:
 
     @property
     def names_ids(self) -> bool:
-        """Whether `id:in` holds anything but commas and blanks."""
-        return any(value.strip(" ,") for value in self.url.query.getall("id:in", ()))
+        """Whether `id:in` holds anything but commas, blanks and the like."""
+        return any(map(str.isalnum, "".join(self.url.query.getall("id:in", ()))))
 
 
 @attrs.frozen

@@ -7,7 +7,7 @@ import contextlib
 import functools
 import logging
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, NoReturn, TypeAlias, TypeVar
 
 import aiohttp
 import attrs
@@ -45,9 +45,12 @@ _BLOCK = 64 * 1024
 
 
 class Secret(str):
-    """A string that does not show in a `repr`, and so in no traceback with locals."""
+    """A string that shows in no `repr`, and so in no traceback with locals, and in no pickle."""
 
     __slots__ = ()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("the access token can't be pickled")
 
     def __repr__(self) -> str:
         return "'[secure]'"

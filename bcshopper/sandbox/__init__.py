@@ -58,6 +58,7 @@ class Sandbox:
         self._profiles = profiles
         self._rules = rules
         self._port = port
+        self._seed = seed
         self._rng = random.Random(seed)  # noqa: S311 - to be repeatable
         self.faults = Faults(self._rng)
         self._api = API(Store(self._rng), rules)
@@ -99,9 +100,10 @@ class Sandbox:
 
     def reset(self) -> None:
         """Make the store as it was at the start, and forget faults and record."""
+        self._rng.seed(self._seed)
         self._api.store = Store(self._rng)
         self.faults.clear()
-        self._server.record = Record()
+        self._server.reset()
         self.seed(customers=self._customers, profiles=self._profiles)
 
     def spend(self, count: int) -> None:
@@ -132,7 +134,11 @@ class Sandbox:
         started: Future[None] = Future()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve(started)))
         self._thread.start()
-        started.result()
+        try:
+            started.result()
+        except BaseException:
+            self._thread.join()
+            raise
         return self
 
     async def _serve(self, started: Future[None]) -> None:
@@ -140,7 +146,7 @@ class Sandbox:
         self._stop_thread = lambda: loop.call_soon_threadsafe(stop.set)
         try:
             await self.start()
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001 - it goes to whoever waits
             started.set_exception(error)
             return
         started.set_result(None)

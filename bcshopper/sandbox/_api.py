@@ -17,6 +17,7 @@ from bcshopper.sandbox._store import Store, pagination
 _TYPE = "https://developer.bigcommerce.com/api-docs/getting-started/api-status-codes"
 _MAX_PER_WRITE = 50
 _JSON = "application/json"
+_LONGEST_NUMBER = 18
 
 
 @attrs.frozen
@@ -92,7 +93,7 @@ class API:
         ids = list(self.store.customers)
         if "id:in" in call.query:
             texts = _listed(call.query)
-            if not all(text.isdecimal() for text in texts):
+            if not all(map(_is_number, texts)):
                 raise _Refused(422, "id:in must hold integers")
             wanted = dict.fromkeys(map(int, texts))
             ids = [i for i in wanted if i in self.store.customers]
@@ -119,7 +120,7 @@ class API:
             raise _Refused(415, f"send {_JSON}, not {call.content_type}")
         try:
             items = json.loads(call.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise _Refused(400, "the body is not JSON") from None
         if not isinstance(items, list) or not items:
             raise _Refused(422, "the body must be an array of objects with a customer_id")
@@ -209,8 +210,8 @@ class API:
         values: list[int] = []
         for name, default in (("page", "1"), ("limit", str(min(50, self.rules.max_limit)))):
             text = call.query.get(name, default)
-            if not text.isdecimal() or int(text) < 1:
-                raise _Refused(422, f"{name} must be a whole number from 1, not `{text}`")
+            if not _is_number(text) or int(text) < 1:
+                raise _Refused(422, f"{name} must be a whole number from 1, not `{text:.50}`")
             values.append(int(text))
         number, limit = values
         if limit > self.rules.max_limit:
@@ -219,6 +220,10 @@ class API:
                 raise _Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, title)
             limit = self.rules.max_limit
         return number, limit
+
+
+def _is_number(text: str) -> bool:
+    return text.isdecimal() and len(text) <= _LONGEST_NUMBER
 
 
 def _listed(query: MultiMapping[str]) -> list[str]:

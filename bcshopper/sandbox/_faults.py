@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Literal
 
 import attrs
+from multidict import CIMultiDict
 
 from bcshopper.sandbox._store import Store
 
@@ -69,10 +70,9 @@ class Fault:
         """Answer with an error status and a body of a common kind."""
         content_type, text = _BODIES[body]
         filled = text % status if b"%d" in text else text
-        return cls.answer(
-            status, filled, headers={"Content-Type": content_type, **(headers or {})},
-            applied=applied,
-        )  # fmt: skip
+        merged = CIMultiDict({"Content-Type": content_type})
+        merged.update(headers or {})
+        return cls.answer(status, filled, headers=merged, applied=applied)
 
     @classmethod
     def answer(
@@ -84,12 +84,7 @@ class Fault:
         applied: bool = True,
     ) -> Fault:
         """Answer with exactly this, as JSON unless the headers say otherwise."""
-        return cls(
-            status=status,
-            body=body,
-            headers={"Content-Type": "application/json", **(headers or {})},
-            applied=applied,
-        )
+        return cls(status=status, body=body, headers=headers or {}, applied=applied)
 
     @classmethod
     def cut(cls, *, applied: bool) -> Fault:
@@ -128,15 +123,16 @@ class _Rule:
     times: int | None
     seen: int = 0
 
-    def takes(self, method: str, path: str, rng: random.Random) -> bool:
-        if self.method not in {None, method} or self.path not in {None, path} or self.times == 0:
+    def fits(self, method: str, path: str, rng: random.Random) -> bool:
+        """Whether the rule holds for this request; it counts those that it is about."""
+        if self.method not in {None, method} or self.path not in {None, path}:
             return False
         self.seen += 1
-        if self.nth not in {None, self.seen} or rng.random() >= self.probability:
-            return False
-        if self.times is not None:
-            self.times -= 1
-        return True
+        return (
+            self.times != 0
+            and self.nth in {None, self.seen}
+            and rng.random() < self.probability
+        )  # fmt: skip
 
 
 class Faults:
@@ -180,6 +176,11 @@ class Faults:
 
     def take(self, method: str, path: str) -> Fault | None:
         """The fault that a request meets."""
+        fitting = [rule for rule in self._rules if rule.fits(method, path, self._rng)]
         if self._queue:
             return self._queue.popleft()
-        return next((r.fault for r in self._rules if r.takes(method, path, self._rng)), None)
+        if not fitting:
+            return None
+        if fitting[0].times is not None:
+            fitting[0].times -= 1
+        return fitting[0].fault

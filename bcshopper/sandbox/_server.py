@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from collections import Counter, deque
@@ -75,9 +76,7 @@ class Server:
         rules: Rules,
         rng: random.Random,
     ) -> None:
-        self.record = Record()
         self.faults = faults
-        self.quota = None if rules.quota is None else QuotaWindow(rules.quota, rules.window)
         self.api = api
         self._rules = rules
         self._tokens = tokens
@@ -85,7 +84,14 @@ class Server:
         self._rng = rng
         self._runner: web.ServerRunner | None = None
         self._closing: asyncio.Event | None = None
+        self.reset()
         self._clock: Callable[[], float] = time.monotonic
+
+    def reset(self) -> None:
+        """Begin a new record, and a new quota window with the next request."""
+        rules = self._rules
+        self.record = Record()
+        self.quota = None if rules.quota is None else QuotaWindow(rules.quota, rules.window)
 
     async def start(self, port: int) -> int:
         """Listen on 127.0.0.1, and return the port."""
@@ -135,8 +141,9 @@ class Server:
             )
             fault = self.faults.take(request.method, path) or Fault()
             answer = await self._answer(request, path, logged.body, fault, crowded=crowded)
-            logged.status = answer.status
-            record.statuses[answer.status] += 1
+            if fault.ending != "cut":
+                logged.status = answer.status
+                record.statuses[answer.status] += 1
             return await self._send(request, answer, fault)
         finally:
             record.in_flight -= 1
@@ -166,7 +173,9 @@ class Server:
             )
         if fault.status is not None or answer is None:
             answer = Answer(fault.status or 500, fault.body, fault.headers)
-        return attrs.evolve(answer, headers={**quota_headers, **answer.headers})
+        headers = CIMultiDict(quota_headers)
+        headers.update(answer.headers)
+        return attrs.evolve(answer, headers=headers)
 
     def _refusal(self, request: web.BaseRequest, path: str) -> Answer | None:
         if not request.path.startswith(self._prefix):
@@ -183,16 +192,24 @@ class Server:
     async def _send(
         self, request: web.BaseRequest, answer: Answer, fault: Fault
     ) -> web.StreamResponse:
-        headers = CIMultiDict({"Content-Type": "application/json", **answer.headers})
+        headers = CIMultiDict({"Content-Type": "application/json"})
+        headers.update(answer.headers)
         if fault.ending == "whole":
             return web.Response(status=answer.status, body=answer.body, headers=headers)
         response = web.StreamResponse(status=answer.status, headers=headers)
-        if fault.ending != "cut":
-            response.content_length = max(len(answer.body), 2)
+        if fault.ending != "cut" and answer.body:
+            response.content_length = len(answer.body)
             await response.prepare(request)
             await response.write(answer.body[: len(answer.body) // 2])
-        if fault.ending == "stall" and self._closing is not None:
-            await self._closing.wait()
+        while fault.ending == "stall" and not (
+            self._closing is None or self._closing.is_set() or _is_gone(request)
+        ):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), _SLOWEST_CLOSE)
         if request.transport is not None:
             request.transport.abort()
         return response
+
+
+def _is_gone(request: web.BaseRequest) -> bool:
+    return request.transport is None or request.transport.is_closing()
