@@ -34,7 +34,7 @@ def sockets():
 
 
 @pytest.mark.skipif(not OPEN_FILES.is_dir(), reason="sockets are counted through /proc")
-@pytest.mark.parametrize("customers", [5_000, pytest.param(100_000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("customers", [20_000, pytest.param(100_000, marks=pytest.mark.long)])
 async def test_many_ids_among_faults_of_all_kinds(customers):
     """One request in twenty fails somehow: an exact account, few tasks, nothing left behind."""
     before = sockets()
@@ -54,7 +54,7 @@ async def test_many_ids_among_faults_of_all_kinds(customers):
             report = await session.shopper_profiles.delete(list(sandbox.store.profiles))
             assert len(report.deleted) == customers
             assert sandbox.store.profiles == {}
-            assert session.stats.retries > customers / 1000
+            assert session.stats.retries > customers / 5000
             assert most_tasks < 100
         assert not [t for t in asyncio.all_tasks() if "bcshopper/_" in repr(t)]
     gc.collect()
