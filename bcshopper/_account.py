@@ -72,7 +72,7 @@ class Account(Generic[ItemT]):
     def refused(self, items: Iterable[ItemT], error: BCShopperError) -> None:
         """The server said no to these; whoever is in doubt over an earlier request stays so."""
         self.without_effect(items)
-        for item in items:
+        for item in self.unsettled(items):
             if item not in self._doubts:
                 self.settle(item, Status.REJECTED, error=error)
 
@@ -83,7 +83,7 @@ class Account(Generic[ItemT]):
         elif isinstance(error, APIError) and is_refusal(error.status):
             self.refused(items, error)
         else:
-            self.doubt(items, error)
+            self.doubt([item for item in items if item in self._in_flight], error)
 
     def outcomes(self, error: BCShopperError | None = None) -> list[Outcome[ItemT]]:
         """One outcome per id, in order; `error` is why the batch stopped, if it did."""
