@@ -2,7 +2,7 @@
 
 from bcshopper._models import Page, Pagination, ShopperProfile
 from bcshopper._outcomes import BatchReport, Outcome, Status
-from bcshopper._pagination import Paginator
+from bcshopper._paginator import Paginator
 from bcshopper._quota import QuotaPolicy, QuotaSnapshot
 from bcshopper._retry import RetryPolicy
 from bcshopper._session import Session

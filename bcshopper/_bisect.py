@@ -24,8 +24,8 @@ class Refusal(Generic[ItemT]):
 class Bisection(Generic[ItemT]):
     """Sends ids together, and halves what is refused until each culprit stands alone.
 
-    One culprit among n costs at most log2(n) + 2 further requests: what is set aside on the way
-    to it goes out in one. Where there are more, the rest is halved plainly, so that even n
+    One culprit among n costs at most log2(n) + 2 further requests, rounded up: what is set aside on
+    the way to it goes out in one. Where there are more, the rest is halved plainly, so that even n
     culprits cost only some 2n.
 
     Attributes:

@@ -10,6 +10,7 @@ from uuid import UUID
 import cattrs
 import msgspec
 from cattrs.cols import homogenous_tuple_structure_factory
+from cattrs.v import format_exception
 
 T = TypeVar("T")
 
@@ -58,13 +59,17 @@ class JSONConverter(cattrs.Converter):
             raise MalformedDocumentError(f"it is not JSON ({error})") from None
         except Exception as error:  # noqa: BLE001 - cattrs raises whatever a hook raises
             # "reason @ $.path", the first of possibly hundreds
-            reason, _, field = cattrs.transform_error(error, "$")[0].rpartition(" @ ")
+            reason, _, field = cattrs.transform_error(error, "$", _describe)[0].rpartition(" @ ")
             raise MalformedDocumentError(reason, field) from None
 
     def _decoder(self, cls: type[Any]) -> msgspec.json.Decoder[Any]:
         if cls not in self._decoders:
             self._decoders[cls] = msgspec.json.Decoder(cls)
         return self._decoders[cls]
+
+
+def _describe(error: BaseException, cls: type[Any] | None) -> str:
+    return str(error) if isinstance(error, ValueError) else format_exception(error, cls)
 
 
 def _structure_int(value: Any, _: type[int]) -> int:

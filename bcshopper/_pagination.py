@@ -1,16 +1,34 @@
-"""Walking a list's pages: one first, the rest ahead of the reader, all in order."""
+"""Walking a list's pages: the first alone, the rest ahead of the reader, all in order."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
-from typing import Any, Generic, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from bcshopper._models import Page
-from bcshopper._transport import Transport
-from bcshopper._window import in_order
+from bcshopper._window import Spawn, in_order
+from bcshopper.errors import ResponseFormatError
 
 T = TypeVar("T")
+
+NoteDrift: TypeAlias = Callable[[str], None]
+"""Told why the list seems to have changed during the walk."""
+
+_MOST_GROWTH = 10
+_MOST_NEW_PAGES = 100
+
+
+class PageSource(Protocol[T]):
+    """Where pages come from."""
+
+    def fetch(self, number: int) -> Coroutine[Any, Any, Page[T]]:
+        """Get one page."""
+        ...
+
+    def contradiction(self, number: int, reason: str) -> ResponseFormatError:
+        """The error for a page that can't be right, beside the other pages."""
+        ...
 
 
 class PageNumbers:
@@ -19,6 +37,7 @@ class PageNumbers:
     def __init__(self, first: int) -> None:
         self._next = first
         self._last = first  # until a page tells, only the first is known to be there
+        self._most: int | None = None
 
     def take(self) -> int | None:
         """The next page's number; None while no further page is known."""
@@ -27,67 +46,94 @@ class PageNumbers:
         self._next += 1
         return self._next - 1
 
-    def learn(self, total_pages: int) -> None:
-        """The newest answer counts: pages may have been appended or dropped meanwhile."""
-        self._last = total_pages
+    def learn(self, total_pages: int) -> bool:
+        """Take the newest answer's word: pages may have been appended or dropped meanwhile.
 
-
-class Paginator(Generic[T]):
-    """A list of the API, not yet read: iterate it with `async for`.
-
-    Each iteration walks the list anew. Pages are fetched ahead of the reader, at most `prefetch`
-    of them, and come in order. Leaving the loop early cancels what is under way.
-    """
-
-    def __init__(
-        self,
-        fetch: Callable[[int], Coroutine[Any, Any, Page[T]]],
-        transport: Transport,
-        *,
-        first: int,
-        prefetch: int,
-    ) -> None:
-        self._fetch = fetch
-        self._transport = transport
-        self._first = first
-        self._prefetch = prefetch
-
-    async def pages(self) -> AsyncGenerator[Page[T]]:
-        """Walk the list page by page.
-
-        Yields:
-            Each page that has items, in order.
-
-        Raises:
-            BCShopperError: a page could not be had; the pages before it have been yielded.
+        Returns:
+            False if the list grows as no list does.
         """
-        numbers = PageNumbers(self._first)
+        if self._most is None:
+            self._most = _MOST_GROWTH * total_pages + _MOST_NEW_PAGES
+        self._last = total_pages
+        return total_pages <= self._most
 
-        async def fetch(number: int) -> Page[T]:
-            page = await self._fetch(number)
-            numbers.learn(page.pagination.total_pages)
-            return page
 
-        def next_call() -> Coroutine[Any, Any, Page[T]] | None:
-            number = numbers.take()
-            return None if number is None else fetch(number)
+def find_contradiction(page: Page[Any]) -> str | None:
+    """What in a page's pagination can't be, whatever the other pages say; None if all can."""
+    p = page.pagination
+    if p.per_page < 1 or p.total < 0:
+        return f"per_page {p.per_page} and total {p.total} can't be"
+    if p.total_pages != -(-p.total // p.per_page) and (p.total, p.total_pages) != (0, 1):
+        return f"{p.total} items on pages of {p.per_page} are not {p.total_pages} pages"
+    if page.number > p.total_pages:
+        return None  # past the end, where servers differ
+    if p.current_page != page.number:
+        return f"page {p.current_page} came for page {page.number}"
+    if len(page.items) > p.per_page:
+        return f"{len(page.items)} items came on a page of {p.per_page}"
+    if not page.items and p.total:
+        return f"page {page.number} of {p.total_pages} is empty"
+    return None
 
-        pages = in_order(next_call, ahead=self._prefetch, spawn=self._transport.spawn)
-        async with aclosing(pages):
-            async for page in pages:
-                if page.items:
-                    yield page
 
-    async def all(self) -> list[T]:
-        """Read the whole list into memory, in order."""
-        async with aclosing(self.pages()) as pages:
-            return [item async for page in pages for item in page.items]
+async def walk(
+    source: PageSource[T], *, spawn: Spawn, first: int, ahead: int, note_drift: NoteDrift
+) -> AsyncGenerator[Page[T]]:
+    """Yield every page that has items, up to the newest total that an answer gave.
 
-    async def _items(self) -> AsyncGenerator[T]:
-        async with aclosing(self.pages()) as pages:
-            async for page in pages:
-                for item in page.items:
-                    yield item
+    Args:
+        source: gets the pages.
+        spawn: starts a task.
+        first: the page to begin with.
+        ahead: pages under way or waiting at most.
+        note_drift: called when the list seems to have changed.
 
-    def __aiter__(self) -> AsyncIterator[T]:
-        return self._items()
+    Raises:
+        ResponseFormatError: the server repeats a page, or its list never ends.
+    """
+    numbers = PageNumbers(first)
+
+    async def fetch(number: int) -> Page[T]:
+        page = await source.fetch(number)
+        if not numbers.learn(page.pagination.total_pages):
+            raise source.contradiction(
+                number, f"there are suddenly {page.pagination.total_pages} pages"
+            )
+        return page
+
+    def next_call() -> Coroutine[Any, Any, Page[T]] | None:
+        number = numbers.take()
+        return None if number is None else fetch(number)
+
+    previous: Page[T] | None = None
+    pages = in_order(next_call, ahead=ahead, spawn=spawn)
+    async with aclosing(pages):
+        async for newest in pages:
+            page = newest
+            if page.number > page.pagination.total_pages or not page.items:
+                continue
+            if previous is not None:
+                if page.items == previous.items:
+                    # Rows that moved between two reads can look like this, but not twice.
+                    page = await fetch(page.number)
+                    if page.items == previous.items:
+                        raise source.contradiction(
+                            page.number, f"it repeats page {previous.number}"
+                        )
+                reason = find_drift(previous, page)
+                if reason is not None:
+                    note_drift(reason)
+            yield page
+            previous = page
+
+
+def find_drift(previous: Page[Any], page: Page[Any]) -> str | None:
+    """Why two pages, one after the other, can't be of the same state of the list."""
+    before, now = previous.pagination, page.pagination
+    if now.per_page != before.per_page:
+        return f"pages of {before.per_page} became pages of {now.per_page}"
+    if now.total != before.total:
+        return f"{before.total} items became {now.total}"
+    if page.items[:1] == previous.items[-1:]:
+        return f"page {page.number} begins with the end of page {previous.number}"
+    return None

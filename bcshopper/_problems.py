@@ -93,11 +93,13 @@ def _problem(document: dict[str, Any]) -> Problem:
 
 def api_error(request: Request, reply: Reply, problem: Problem | None = None) -> errors.APIError:
     """The exception for an error answer, or for one `problem` of several in it."""
+    status = reply.status
     if problem is None:
         problems = read_problems(reply.body)
         problem = problems[0] if problems else Problem()
-    status = reply.status
-    if problem.status is not None and 400 <= problem.status < 600:  # noqa: PLR2004 - HTTP
+        if status < 300 and problem.status is not None:  # noqa: PLR2004 - HTTP
+            status = problem.status  # an answer that is a success for others
+    elif problem.status is not None and 400 <= problem.status < 600:  # noqa: PLR2004
         status = problem.status
     title = problem.title or reply.reason or "no reason given"
     message = f"{request.label} answered {status}: {title}"

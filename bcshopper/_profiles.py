@@ -9,6 +9,8 @@ from uuid import UUID
 
 from bcshopper._account import Account
 from bcshopper._batch import Batch
+from bcshopper._consistent import ConsistentWalk
+from bcshopper._convert import MalformedDocumentError
 from bcshopper._create import ChunkCreation
 from bcshopper._delete import ChunkDeletion, StoreCheck
 from bcshopper._documents import read_deletion, read_profile_list
@@ -16,11 +18,12 @@ from bcshopper._ids import AnyIterable, collect, customer_id, profile_id
 from bcshopper._lookup import find_profiles
 from bcshopper._models import Page, ShopperProfile
 from bcshopper._outcomes import BatchReport, Outcome
-from bcshopper._pagination import Paginator
+from bcshopper._pagination import NoteDrift, find_contradiction, walk
+from bcshopper._paginator import Paginator
 from bcshopper._requests import MAX_LIMIT, MAX_PER_WRITE, Reply, Requests
 from bcshopper._transport import Transport
 from bcshopper._window import in_order
-from bcshopper.errors import InvalidInputError
+from bcshopper.errors import InvalidInputError, ResponseFormatError
 
 
 class ShopperProfiles:
@@ -35,15 +38,27 @@ class ShopperProfiles:
         self._store_hash = store_hash
 
     def list(
-        self, *, limit: int = MAX_LIMIT, page: int = 1, prefetch: int | None = None
+        self,
+        *,
+        limit: int = MAX_LIMIT,
+        page: int = 1,
+        prefetch: int | None = None,
+        consistent: bool = False,
     ) -> Paginator[ShopperProfile]:
         """List every profile, oldest first; nothing is sent before it is iterated.
 
+        The API has pages only: if profiles are deleted during a plain walk, others move to pages
+        that were read already, and are missed. With `consistent`, every profile that exists from
+        the start to the end comes exactly once, whatever is deleted or added meanwhile, provided
+        that the list's order is stable and new profiles come at its end. In a quiet store that
+        costs two requests more; in a changing one those that moved come last.
+
         Args:
             limit: profiles per page to ask for, 1 to 250.
-            page: the page to start with, from 1.
+            page: the page to start with, from 1; only a plain walk can start elsewhere.
             prefetch: pages to have under way or waiting ahead of the reader; twice the session's
                 concurrency if not given.
+            consistent: miss nothing.
 
         Returns:
             A `Paginator`: `async for profile in it`, `async for page in it.pages()`,
@@ -56,11 +71,19 @@ class ShopperProfiles:
         _check_range("page", page)
         ahead = 2 * self._transport.concurrency if prefetch is None else prefetch
         _check_range("prefetch", ahead)
+        if consistent and page != 1:
+            raise InvalidInputError(f"a consistent listing starts at page 1, not {page}")
+        source = _ProfilePages(self._transport, self._requests, limit)
+        spawn = self._transport.spawn
 
-        def fetch(number: int) -> Coroutine[Any, Any, Page[ShopperProfile]]:
-            return self._fetch(number, limit)
+        def begin(note_drift: NoteDrift) -> AsyncGenerator[Page[ShopperProfile]]:
+            if consistent:
+                return ConsistentWalk(
+                    source, spawn=spawn, ahead=ahead, note_drift=note_drift
+                ).pages()
+            return walk(source, spawn=spawn, first=page, ahead=ahead, note_drift=note_drift)
 
-        return Paginator(fetch, self._transport, first=page, prefetch=ahead)
+        return Paginator(begin, first=page, can_resume=not consistent)
 
     async def page(self, number: int = 1, *, limit: int = 50) -> Page[ShopperProfile]:
         """Fetch one page, with one request.
@@ -75,7 +98,7 @@ class ShopperProfiles:
         """
         _check_range("limit", limit, MAX_LIMIT)
         _check_range("page", number)
-        return await self._fetch(number, limit)
+        return await _ProfilePages(self._transport, self._requests, limit).fetch(number)
 
     async def create(
         self, customer_ids: AnyIterable[int], *, check: bool = True
@@ -192,13 +215,6 @@ class ShopperProfiles:
                 result.update(found)
         return result
 
-    async def _fetch(self, number: int, limit: int) -> Page[ShopperProfile]:
-        def read(reply: Reply) -> Page[ShopperProfile]:
-            document = read_profile_list(reply)
-            return Page(document.data, document.meta.pagination, number, limit)
-
-        return await self._transport.send(self._requests.list_profiles(number, limit), read)
-
     def _creation(self) -> Batch[int]:
         async def settle(batch: Batch[int], account: Account[int]) -> None:
             await ChunkCreation(self._transport, self._requests, batch, account).run()
@@ -219,6 +235,39 @@ class ShopperProfiles:
             parse=profile_id,
             size=self._requests.delete_capacity,
             settle=settle,
+        )
+
+
+class _ProfilePages:
+    """Pages of the store's profiles."""
+
+    def __init__(self, transport: Transport, requests: Requests, limit: int) -> None:
+        self._transport = transport
+        self._requests = requests
+        self._limit = limit
+
+    async def fetch(self, number: int) -> Page[ShopperProfile]:
+        """Get one page; nothing in it contradicts itself."""
+
+        def read(reply: Reply) -> Page[ShopperProfile]:
+            document = read_profile_list(reply)
+            page = Page(document.data, document.meta.pagination, number, self._limit)
+            if reason := find_contradiction(page):
+                raise MalformedDocumentError(reason, "$.meta.pagination")
+            return page
+
+        return await self._transport.send(self._requests.list_profiles(number, self._limit), read)
+
+    def contradiction(self, number: int, reason: str) -> ResponseFormatError:
+        """The error for a page that can't be right, beside the other pages."""
+        request = self._requests.list_profiles(number, self._limit)
+        return ResponseFormatError(
+            f"{request.label} can't be part of a list: {reason}",
+            method=request.method,
+            url=str(request.url),
+            status=200,
+            field="$",
+            excerpt="",
         )
 
 

@@ -110,7 +110,7 @@ class Requests:
     def split_for_find(self, customer_ids: Sequence[int]) -> Iterator[Sequence[int]]:
         """Cut a list into the fewest runs that one `find_customers` each takes."""
         frame = URL(self._customers).with_query(self._customers_query((), 1))
-        room = MAX_URL - len(str(frame)) - 2 * len("%3A")  # the colon of "id:in", and to spare
+        room = MAX_URL - len(str(frame)) - len("3A") + _ENCODED_COMMA  # of "id%3Ain"; no last comma
         start = used = 0
         for position, customer_id in enumerate(customer_ids):
             cost = len(str(customer_id)) + _ENCODED_COMMA

@@ -5,16 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
+
+
+class Spawn(Protocol):
+    """Starts a task that the session waits for when it closes."""
+
+    def __call__(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]: ...
 
 
 async def in_order(
     next_call: Callable[[], Coroutine[Any, Any, T] | None],
     *,
     ahead: int,
-    spawn: Callable[[Coroutine[Any, Any, T]], asyncio.Task[T]],
+    spawn: Spawn,
 ) -> AsyncGenerator[T]:
     """Yield the results of calls in the order in which they are handed out.
 

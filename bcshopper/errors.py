@@ -61,7 +61,13 @@ def _rebuild(
 
 
 class BCShopperError(Exception):
-    """The root of every error that bcshopper raises."""
+    """The root of every error that bcshopper raises.
+
+    Attributes:
+        resume_page: the page to go on with, where a listing failed half-way.
+    """
+
+    resume_page: int | None = None
 
     def __reduce__(self) -> tuple[Callable[..., BCShopperError], tuple[Any, ...]]:
         # BaseException would call the class with `args` alone, which keyword-only fields refuse.

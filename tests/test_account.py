@@ -65,8 +65,10 @@ def test_what_is_in_flight_is_unknown_until_its_answer_comes():
         Outcome(1, Status.NOT_SENT, error=LATER),
         Outcome(2, Status.UNKNOWN, error=LATER),
     ]
-    account.without_effect([2])
-    assert statuses(account) == [Status.NOT_SENT] * 2
+    for forget in (account.without_effect, account.clear_doubts):
+        account.sent([2])
+        forget([2])
+        assert statuses(account) == [Status.NOT_SENT] * 2
     assert account.pending == [1, 2]
 
 

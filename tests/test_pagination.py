@@ -1,11 +1,20 @@
 import asyncio
 import gc
+import json
 
 import pytest
+from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bcshopper import InvalidInputError, NotFoundError, RetryPolicy
+from bcshopper import (
+    InvalidInputError,
+    NotFoundError,
+    ResponseFormatError,
+    RetryPolicy,
+    ServerError,
+    Session,
+)
 from bcshopper._pagination import PageNumbers
 from bcshopper.sandbox import Fault, Rules, Sandbox
 from tests.conftest import run
@@ -203,3 +212,102 @@ async def test_bad_arguments_are_refused_before_anything_is_sent(settings):
         with pytest.raises(InvalidInputError, match=next(iter(settings))):
             session.shopper_profiles.list(**settings)
         assert gets(sandbox) == []
+
+
+async def test_a_walk_that_fails_says_where_to_go_on():
+    """Nothing that was read has to be read again."""
+    async with (
+        Sandbox(profiles=100) as sandbox,
+        sandbox.session(retry=RetryPolicy(attempts=1)) as session,
+    ):
+        sandbox.faults.rule(Fault.error(500), nth=7)
+        found = []
+        with pytest.raises(ServerError) as caught:
+            async for page in session.shopper_profiles.list(limit=10).pages():
+                found += page
+        assert caught.value.resume_page == 7
+        assert "list(page=7)" in caught.value.__notes__[0]
+        found += await session.shopper_profiles.list(limit=10, page=7).all()
+        assert found == list(sandbox.store.profiles.values())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda s: s.delete_oldest(1), lambda s: s.add_profiles(1), lambda s: s.delete_oldest(15)],
+)
+async def test_a_plain_walk_says_when_the_list_changed(change, caplog):
+    """`drifted`, and one warning, however many pages show it; the next walk starts afresh."""
+    async with Sandbox(profiles=100) as sandbox, sandbox.session() as session:
+        walk = session.shopper_profiles.list(limit=10, prefetch=1)
+        await walk.all()
+        assert not walk.drifted
+        sandbox.faults.rule(Fault.changing(change), nth=5)
+        sandbox.faults.rule(Fault.changing(change), nth=8)
+        await walk.all()
+        assert walk.drifted
+        assert len([r for r in caplog.records if r.name == "bcshopper.pagination"]) == 1
+        await walk.all()
+        assert not walk.drifted
+
+
+def row(number):
+    return {"id": f"00000000-0000-4000-8000-{number:012}", "customer_id": number + 1}
+
+
+def pagination(number, *, total, total_pages, count, per_page=10, current_page=None):
+    return {
+        "total": total, "count": count, "per_page": per_page,
+        "current_page": current_page or number, "total_pages": total_pages,
+    }  # fmt: skip
+
+
+def honest(number, *, rows, total_pages, **changes):
+    meta = {"total": total_pages * 10, "total_pages": total_pages, "count": 10, **changes}
+    return {"data": [row(n) for n in rows], "meta": {"pagination": pagination(number, **meta)}}
+
+
+CONTRADICTORY = {
+    "repeats a page": lambda n: honest(n, rows=range(10), total_pages=5),
+    "counts up for ever": lambda n: honest(n, rows=range(n * 10, n * 10 + 10), total_pages=n + 1),
+    "leaps ahead": lambda n: honest(
+        n, rows=range(n * 10, n * 10 + 10), total_pages=5 if n < 3 else 10**9
+    ),
+    "has empty pages": lambda n: honest(n, rows=range(10) if n == 1 else (), total_pages=3),
+    "miscounts pages": lambda n: honest(n, rows=range(10), total_pages=5, total=11),
+    "gives another page": lambda n: honest(n, rows=range(10), total_pages=5, current_page=2),
+    "gives too many": lambda n: honest(n, rows=range(11), total_pages=5),
+    "has no page size": lambda n: honest(n, rows=range(10), total_pages=5, per_page=0),
+    "has less than nothing": lambda n: honest(n, rows=(), total_pages=-1, total=-5),
+}
+
+
+# A consistent walk owes only what was there at the start, and does not follow what is appended.
+ENDS_BY_ITSELF = {"counts up for ever", "leaps ahead"}
+
+
+@pytest.mark.parametrize("consistent", [False, True])
+@pytest.mark.parametrize("how", CONTRADICTORY)
+async def test_a_server_that_contradicts_itself_ends_the_walk(how, consistent):
+    """No listing is endless, and none is quietly wrong."""
+    asked = 0
+
+    async def handle(request):
+        nonlocal asked
+        asked += 1
+        return web.Response(text=json.dumps(CONTRADICTORY[how](int(request.query["page"]))))
+
+    runner = web.ServerRunner(web.Server(handle))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    async with Session("a", "t", base_url=url, retry=RetryPolicy(attempts=1)) as session:
+        walk = session.shopper_profiles.list(limit=10, consistent=consistent)
+        try:
+            if consistent and how in ENDS_BY_ITSELF:
+                assert await walk.all()
+            else:
+                with pytest.raises(ResponseFormatError, match="shopper-profiles"):
+                    await walk.all()
+        finally:
+            await runner.cleanup()
+    assert asked < 300

@@ -71,6 +71,7 @@ def reply(status, body=b"", reason="Reason", **headers):
             {"data": [], "errors": [{"status": 409, "title": "T", "errors": {}}]},
             [Problem("T", status=409)],
         ),
+        ({"errors": [{"status": "409", "title": "T"}]}, [Problem("T")]),
         ({"data": [], "errors": [], "meta": {}}, []),
         ({"errors": ["text", None]}, []),
         # a field of another type is as if it were not there
@@ -183,9 +184,11 @@ def test_the_status_decides_the_class(status):
 @pytest.mark.parametrize(
     ("status", "claimed"), [(500, 429), (504, 422), (503, 404), (429, 500), (400, 429), (422, 200)]
 )
-def test_the_http_status_counts_whatever_the_body_claims(status, claimed):
+@pytest.mark.parametrize("several", [False, True])
+def test_the_http_status_counts_whatever_the_body_claims(status, claimed, several):
     """A failure that calls itself a refusal in its body must not be taken for one."""
-    error = api_error(REQUEST, reply(status, {"status": claimed, "title": "T"}))
+    problem = {"status": claimed, "title": "T"}
+    error = api_error(REQUEST, reply(status, {"errors": [problem]} if several else problem))
     assert type(error) is type(api_error(REQUEST, reply(status)))
     assert (error.status, error.title) == (status, "T")
 

@@ -42,6 +42,15 @@ def test_a_full_delete_fits_in_the_safe_length_and_one_more_would_not(root):
         assert len(encoded(requests.delete_profiles(profile_ids).url)) > LONGEST
 
 
+def test_a_delete_fits_below_a_base_url_of_any_length():
+    """The border between one id more and one id fewer is exact at every length."""
+    profile_ids = [UUID(int=0)] * 50
+    for length in range(1900):
+        requests = Requests(URL("https://h.example/" + "p" * length))
+        full = requests.delete_profiles(profile_ids[: requests.delete_capacity]).url
+        assert LONGEST - 39 < len(encoded(full)) <= LONGEST or requests.delete_capacity == 50
+
+
 def test_fifty_ids_fit_below_the_real_base_url():
     """The documented maximum is used where it can be."""
     assert Requests(ROOT).delete_capacity == 50

@@ -86,7 +86,12 @@ class API:
 
     def _list_profiles(self, call: Call) -> Answer:
         number, limit = self._page_and_limit(call)
-        return Answer(200, self.store.page(number, limit, links=self.rules.links))
+        return Answer(
+            200,
+            self.store.page(
+                number, limit, links=self.rules.links, newest_first=self.rules.newest_first
+            ),
+        )
 
     def _list_customers(self, call: Call) -> Answer:
         number, limit = self._page_and_limit(call)

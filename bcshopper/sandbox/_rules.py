@@ -20,6 +20,7 @@ class Rules:
         names_items: whether a refusal names the bad items' positions.
         vanished: what a DELETE that names a profile which does not exist does: `ignore` that, or
             refuse all of it as `not_found`.
+        newest_first: whether the list of profiles is the other way round.
         links: whether lists carry `meta.pagination.links`.
         quota: requests per window; None: no quota, and no headers about it.
         window: seconds that a window lasts.
@@ -32,6 +33,7 @@ class Rules:
     bad_items: Literal["refuse", "207", "409"] = "refuse"
     names_items: bool = True
     vanished: Literal["ignore", "not_found"] = "ignore"
+    newest_first: bool = False
     links: bool = True
     quota: int | None = None
     window: float = 30.0

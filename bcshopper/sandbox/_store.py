@@ -35,15 +35,15 @@ class Store:
         self.customers.update(dict.fromkeys(ids))
         return ids
 
-    def create(self, customer_id: int) -> ShopperProfile:
-        """Give a customer, who must have none, a profile."""
-        now = datetime.now(UTC).replace(microsecond=0)
+    def create(self, customer_id: int, *, created_at: datetime | None = None) -> ShopperProfile:
+        """Give a customer, who must have none, a profile; of now, if no other time is given."""
+        now = (created_at or datetime.now(UTC)).replace(microsecond=0)
         profile = ShopperProfile(
             UUID(int=self._rng.getrandbits(128), version=4), customer_id, now, now
         )
         self.customers[customer_id] = profile.id
         self.profiles[profile.id] = profile
-        stamp = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+        stamp = now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         self._rows[profile.id] = (
             f'{{"id":"{profile.id}","customer_id":{customer_id},'
             f'"created_at":"{stamp}","updated_at":"{stamp}"}}'
@@ -81,12 +81,14 @@ class Store:
         """A profile as JSON."""
         return self._rows[profile_id]
 
-    def page(self, number: int, limit: int, *, links: bool) -> bytes:
+    def page(self, number: int, limit: int, *, links: bool, newest_first: bool = False) -> bytes:
         """One page of the list as the API answers it, made once for each state of the store."""
         body = self._pages.get((number, limit))
         if body is None:
             if self._order is None:
                 self._order = list(self._rows.values())
+                if newest_first:
+                    self._order.reverse()
             rows = self._order[(number - 1) * limit : number * limit]
             total = len(self._order)
             body = b'{"data":[%b],"meta":{"pagination":%b}}' % (

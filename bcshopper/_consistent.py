@@ -1,0 +1,245 @@
+"""A walk that misses nothing, whatever others delete or add meanwhile.
+
+It rests on two assumptions: the list's order is stable, and new rows come at its end. Then a row's
+position can only fall, by one for each deletion before it, so that:
+
+- a row found twice at the same position proves that nothing before it was deleted in between;
+- read strictly from the end to the front, no row can slip past the reader.
+
+So the last row's position is taken first, then all pages are read ahead as in a plain walk, then
+the last row is looked for again. If it has not moved, that is all: two requests more than a plain
+walk. If it has, rows may have slipped past. They are first looked for where totals changed between
+two pages; once every row that was there at the start has been seen, that is all again. Otherwise
+the list is read once more from its end to its front, many pages at a time as long as nothing moves.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator, Sequence
+from contextlib import aclosing
+from typing import Any
+
+import attrs
+
+from bcshopper._models import Page, ShopperProfile
+from bcshopper._pagination import NoteDrift, PageSource
+from bcshopper._window import Spawn, in_order
+
+Profiles = Page[ShopperProfile]
+_ID_BYTES = 16
+
+
+class Seen:
+    """The profiles that were yielded: 16 bytes each, and a set of them only once it is needed.
+
+    While all goes well, a profile can come twice only from pages that were under way together, so
+    that the newest pages are all that has to be compared.
+
+    Attributes:
+        count: how many there are.
+    """
+
+    def __init__(self, together: int) -> None:
+        self.count = 0
+        self._recent: deque[set[int]] = deque(maxlen=together)
+        self._archive = bytearray()
+        self._all: set[int] | None = None
+
+    def recall(self) -> None:
+        """From now on, compare with everything."""
+        self._all = set(self._archived())
+
+    def take_new(
+        self, profiles: Sequence[ShopperProfile], *, anywhere: bool = False
+    ) -> tuple[ShopperProfile, ...]:
+        """Those that were not seen before; they are now.
+
+        Args:
+            profiles: a page.
+            anywhere: whether they may have been seen on a page long ago.
+        """
+        ids = {profile.id.int for profile in profiles}
+        if self._all is not None:
+            repeated = ids & self._all
+        elif anywhere:
+            repeated = ids.intersection(self._archived())
+        else:
+            repeated = set().union(*(ids & page for page in self._recent))
+        new = tuple(p for p in profiles if p.id.int not in repeated)
+        self.count += len(new)
+        if self._all is not None:
+            self._all |= ids
+        else:
+            self._recent.append(ids)
+            self._archive += b"".join(p.id.int.to_bytes(_ID_BYTES) for p in new)
+        return new
+
+    def _archived(self) -> Iterator[int]:
+        for start in range(0, len(self._archive), _ID_BYTES):
+            yield int.from_bytes(self._archive[start : start + _ID_BYTES])
+
+
+class ConsistentWalk:
+    """One walk over the profiles of a store."""
+
+    def __init__(
+        self,
+        source: PageSource[ShopperProfile],
+        *,
+        spawn: Spawn,
+        ahead: int,
+        note_drift: NoteDrift,
+    ) -> None:
+        self._source = source
+        self._spawn = spawn
+        self._ahead = ahead
+        self._note_drift = note_drift
+        # Pages that are under way together, and those that the reader has not taken yet.
+        self._seen = Seen(together=ahead)
+        self._total_pages = 0
+
+    async def pages(self) -> AsyncGenerator[Profiles]:
+        """Yield every profile that exists from the start to the end exactly once.
+
+        In the list's order while nothing moves; those that slipped past come last.
+
+        Raises:
+            ResponseFormatError: the list is newest first, or its pagination can't be.
+        """
+        last = await self._find_end()
+        if not last.items:
+            return
+        if last.number == 1:  # one answer is of one moment
+            yield last
+            return
+        suspects: list[int] = []
+        total = last.pagination.total
+        async with aclosing(self._read(range(1, last.number))) as pages:
+            async for page in pages:
+                if page.number == 1:
+                    self._check_direction(page, last)
+                elif page.pagination.total != total:
+                    suspects.append(page.number - 1)
+                total = page.pagination.total
+                yield self._without_repeats(page, last)
+        yield attrs.evolve(last, items=self._seen.take_new(last.items, anywhere=True))
+
+        tail = await self._fetch(last.number)
+        if _position(last, tail) == _position(last, last):
+            if self._seen.count != _position(last, last):
+                reason = f"it is number {_position(last, last)}, but {self._seen.count} came"
+                raise self._source.contradiction(last.number, reason)
+            return
+        self._note_drift("profiles were deleted")
+        self._seen.recall()
+        async with aclosing(self._find_missed(last, suspects)) as pages:
+            async for page in pages:
+                yield page
+
+    async def _find_missed(self, last: Profiles, suspects: list[int]) -> AsyncGenerator[Profiles]:
+        """Yield what slipped past: first from where it is likely, then from all over."""
+        if len(suspects) <= self._ahead:
+            async with aclosing(self._read(suspects)) as pages:
+                async for page in pages:
+                    yield self._without_repeats(page, last)
+            if self._seen.count == _position(last, last) and await self._is_there(last):
+                return
+        async with aclosing(self._read_backwards(last.number)) as pages:
+            async for page in pages:
+                yield attrs.evolve(page, items=self._seen.take_new(page.items))
+
+    async def _find_end(self) -> Profiles:
+        """The last page: its last row stands for the list as it is at the start.
+
+        Rows that are appended before it is read need not be on it: nobody is owed those.
+        """
+        page = await self._fetch(1)
+        while page.pagination.total_pages < page.number or page.number == 1:
+            number = page.pagination.total_pages
+            if number <= 1 == page.number or not number:
+                break
+            page = await self._fetch(number)
+        return page
+
+    def _check_direction(self, head: Profiles, last: Profiles) -> None:
+        oldest, newest = head.items[0].created_at, last.items[-1].created_at
+        if oldest is not None and newest is not None and oldest > newest:
+            raise self._source.contradiction(
+                1, "the list is newest first, and a consistent listing needs it oldest first"
+            )
+
+    def _without_repeats(self, page: Profiles, last: Profiles) -> Profiles:
+        """The page without what was seen before, and without what was appended after `last`."""
+        items = page.items
+        # Further to the front, it counts only if `last` is there in the end, and then it is before.
+        if page.number == last.number - 1 and (position := _position(last, page)) is not None:
+            items = items[: position - _offset(page)]
+        return attrs.evolve(page, items=self._seen.take_new(items))
+
+    async def _is_there(self, last: Profiles) -> bool:
+        """Whether the last row is on its page or the one before it, so that it was all along."""
+        for number in (last.number, last.number - 1):
+            if _position(last, await self._fetch(number)) is not None:
+                return True
+        return False
+
+    async def _read_backwards(self, number: int) -> AsyncGenerator[Profiles]:
+        """Read from a page to the front: several at once, as long as nothing moves meanwhile."""
+        one_by_one, penalty = 0, 1
+        while number:
+            top = await self._fetch(number)
+            if number > top.pagination.total_pages:
+                number = top.pagination.total_pages
+                continue
+            if one_by_one or number == 1:
+                one_by_one -= 1
+                number -= 1
+                yield top
+                continue
+            lowest = max(1, number - self._ahead)
+            async with aclosing(self._read(range(number - 1, lowest - 1, -1))) as pages:
+                segment = [page async for page in pages]
+            again = await self._fetch(number)
+            if _position(top, again) == _position(top, top):
+                number, penalty = lowest - 1, 1
+            else:
+                one_by_one, penalty = penalty, 2 * penalty
+            yield top
+            for page in segment:
+                yield page
+
+    async def _read(self, numbers: Iterable[int]) -> AsyncGenerator[Profiles]:
+        """Fetch these pages ahead of the reader, in order, but for those past the end."""
+        remaining = iter(numbers)
+
+        def next_call() -> Coroutine[Any, Any, Profiles] | None:
+            number = next((n for n in remaining if n <= self._total_pages), None)
+            return None if number is None else self._fetch(number)
+
+        pages = in_order(next_call, ahead=self._ahead, spawn=self._spawn)
+        async with aclosing(pages):
+            async for page in pages:
+                if page.number <= page.pagination.total_pages:
+                    yield page
+
+    async def _fetch(self, number: int) -> Profiles:
+        page = await self._source.fetch(number)
+        self._total_pages = page.pagination.total_pages
+        full = page.pagination.per_page
+        if number < page.pagination.total_pages and len(page.items) != full:
+            raise self._source.contradiction(
+                number, f"{len(page.items)} items are on a page of {full}"
+            )
+        return page
+
+
+def _offset(page: Profiles) -> int:
+    return (page.number - 1) * page.pagination.per_page
+
+
+def _position(last: Profiles, page: Profiles) -> int | None:
+    """Where in the list the last row of one page is, by another page; None if it is not on it."""
+    wanted = last.items[-1].id
+    places = (n for n, one in enumerate(page.items, _offset(page) + 1) if one.id == wanted)
+    return next(places, None)
