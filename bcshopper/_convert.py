@@ -74,20 +74,22 @@ def _describe(error: BaseException, cls: type[Any] | None) -> str:
 
 def _structure_int(value: Any, _: type[int]) -> int:
     if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
-        raise ValueError(f"expected an integer, got {value!r}")
+        raise ValueError(f"expected an integer, got {value!r:.50}")
     return int(value)
 
 
 def _structure_uuid(value: Any, _: type[UUID]) -> UUID:
-    if not isinstance(value, str):
-        raise ValueError(f"expected a UUID, got {value!r}")  # noqa: TRY004 - bad data, not a bad call
-    return UUID(value)
+    try:
+        return UUID(value)
+    except (ValueError, TypeError, AttributeError):
+        raise ValueError(f"expected a UUID, got {value!r:.50}") from None
 
 
 def _structure_datetime(value: Any, _: type[datetime]) -> datetime:
-    if not isinstance(value, str):
-        raise ValueError(f"expected a date and time, got {value!r}")  # noqa: TRY004 - as above
-    moment = datetime.fromisoformat(value.upper())  # RFC 3339 allows a small t and z
+    try:
+        moment = datetime.fromisoformat(value.upper())  # RFC 3339 allows a small t and z
+    except (ValueError, TypeError, AttributeError):
+        raise ValueError(f"expected a date and time, got {value!r:.50}") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
@@ -96,7 +98,7 @@ def _tuple_hook(cls: Any) -> Callable[[Any, Any], Any]:
 
     def structure_tuple(value: Any, _: Any) -> Any:
         if not isinstance(value, list):  # cattrs would take an object's keys
-            raise ValueError(f"expected an array, got {value!r:.50}")  # noqa: TRY004 - as above
+            raise ValueError(f"expected an array, got {value!r:.50}")  # noqa: TRY004 - bad data, not a bad call
         return structure(value, cls)
 
     return structure_tuple

@@ -109,7 +109,8 @@ class Requests:
 
     def split_for_find(self, customer_ids: Sequence[int]) -> Iterator[Sequence[int]]:
         """Cut a list into the fewest runs that one `find_customers` each takes."""
-        frame = URL(self._customers).with_query(self._customers_query((), 1))
+        # no answer has more pages than customers were asked for
+        frame = self._customers.with_query(self._customers_query((), MAX_LIMIT))
         room = MAX_URL - len(str(frame)) - len("3A") + _ENCODED_COMMA  # of "id%3Ain"; no last comma
         start = used = 0
         for position, customer_id in enumerate(customer_ids):
