@@ -20,14 +20,21 @@ class Account(Generic[ItemT]):
     Attributes:
         items: the ids, in order.
         error: what ended the work on this chunk before all of it was settled.
+        is_looked_up: whether the server is being asked about these ids.
     """
 
     def __init__(self, items: Iterable[ItemT]) -> None:
         self.items = tuple(items)
         self.error: BCShopperError | None = None
+        self.is_looked_up = False
         self._settled: dict[ItemT, Outcome[ItemT]] = {}
         self._in_flight: set[ItemT] = set()
         self._doubts: dict[ItemT, BCShopperError] = {}
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether an answer is under way that will tell something."""
+        return bool(self._in_flight) or self.is_looked_up
 
     @property
     def pending(self) -> list[ItemT]:
@@ -48,6 +55,7 @@ class Account(Generic[ItemT]):
         error: BCShopperError | None = None,
     ) -> None:
         """Fix the outcome of one id."""
+        self._in_flight.discard(item)
         self._settled[item] = Outcome(item, status, profile_id, profile, error)
 
     def sent(self, items: Iterable[ItemT]) -> None:
@@ -61,13 +69,20 @@ class Account(Generic[ItemT]):
     def doubt(self, items: Iterable[ItemT], error: BCShopperError) -> None:
         """The request in flight may have taken effect; `error` says why that can't be told."""
         self.without_effect(items)
-        self._doubts.update(dict.fromkeys(items, error))
-
-    def clear_doubts(self, items: Iterable[ItemT]) -> None:
-        """No request so far, as has been found out, took effect on these."""
-        self.without_effect(items)
         for item in items:
-            self._doubts.pop(item, None)
+            self._doubts.setdefault(item, error)
+
+    def clear_doubts(self, items: Iterable[ItemT], error: BCShopperError) -> None:
+        """What `error` left in doubt did not take effect, as has been found out."""
+        for item in items:
+            if self._doubts.get(item) is error:
+                del self._doubts[item]
+
+    def explain(self, items: Iterable[ItemT], error: BCShopperError) -> None:
+        """Say better why these are in doubt."""
+        for item in items:
+            if item in self._doubts:
+                self._doubts[item] = error
 
     def refused(self, items: Iterable[ItemT], error: BCShopperError) -> None:
         """The server said no to these; whoever is in doubt over an earlier request stays so."""

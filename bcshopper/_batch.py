@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Any, Generic, TypeVar
@@ -10,9 +11,10 @@ from typing import Any, Generic, TypeVar
 from bcshopper._account import Account, BadId
 from bcshopper._ids import AnyIterable, collect, iterate
 from bcshopper._outcomes import BatchReport, Outcome
-from bcshopper._retry import took_no_effect
-from bcshopper._transport import Transport
+from bcshopper._retry import is_refusal, took_no_effect
+from bcshopper._transport import Transport, Watch
 from bcshopper.errors import (
+    APIError,
     AuthenticationError,
     BCShopperError,
     InvalidInputError,
@@ -24,6 +26,8 @@ from bcshopper.errors import (
 from bcshopper.events import ChunkDone
 
 ItemT = TypeVar("ItemT")
+
+_BREATH = 1000
 
 _FATAL = (
     AuthenticationError,
@@ -66,23 +70,28 @@ class Batch(Generic[ItemT]):
         self._settle = settle
         self._width = 2 * transport.concurrency
         self._fatal: BCShopperError | None = None
+        self._feeder: asyncio.Task[None] | None = None
+        self._workers: dict[asyncio.Task[None], Account[ItemT]] = {}
 
-    def check(self, _previous: BCShopperError | None = None) -> None:
+    def check(self) -> None:
         """Before a request goes out: stop it if the batch has met something fatal."""
         if self._fatal is not None:
             raise _StoppedError
 
-    def before_send(
-        self,
-        account: Account[ItemT],
-        items: Sequence[ItemT],
-        previous: BCShopperError | None,
-    ) -> None:
-        """Before a request with these ids goes out: check, and note what that means for them."""
-        self.check()
-        if previous is not None and not took_no_effect(previous):
-            account.doubt(items, previous)
-        account.sent(items)
+    def watch(self, account: Account[ItemT], items: Sequence[ItemT]) -> Watch:
+        """Keeps an account of each attempt to send these ids."""
+
+        def going_out() -> None:
+            self.check()
+            account.sent(items)
+
+        def failed(error: BCShopperError) -> None:
+            if took_no_effect(error) or (isinstance(error, APIError) and is_refusal(error.status)):
+                account.without_effect(items)
+            else:
+                account.doubt(items, error)
+
+        return Watch(going_out, failed)
 
     async def report(self, ids: AnyIterable[Any], *, check: bool) -> BatchReport[ItemT]:
         """Run over ids that fit in memory, all checked first."""
@@ -91,19 +100,19 @@ class Batch(Generic[ItemT]):
             Account(items[start : start + self._size]) for start in range(0, len(items), self._size)
         ]
 
-        def report() -> BatchReport[ItemT]:
+        def account_for_all() -> BatchReport[ItemT]:
             return BatchReport(tuple(o for a in accounts for o in a.outcomes(self._fatal)))
 
         try:
             async with aclosing(self._run(iterate(accounts))) as done:
                 async for _ in done:
                     pass
-        except asyncio.CancelledError as error:
+        except (asyncio.CancelledError, Exception) as error:
             # The documented way to it is BatchReport.from_exception. A subclass of CancelledError
             # would not do: asyncio.timeout does not take it for a cancellation before 3.13.
-            error.report = report()  # type: ignore[attr-defined]
+            error.report = account_for_all()  # type: ignore[union-attr]
             raise
-        result = report()
+        result = account_for_all()
         if check:
             result.raise_for_failures()
         return result
@@ -125,47 +134,65 @@ class Batch(Generic[ItemT]):
 
     async def _run(self, accounts: AsyncIterator[Account[ItemT]]) -> AsyncGenerator[Account[ItemT]]:
         """Settle accounts, several at once, and yield each as soon as it is done."""
-        workers: set[asyncio.Task[Account[ItemT]]] = set()
-        # Its own task, so that a slow source holds back no outcome.
-        feeder: asyncio.Task[Account[ItemT] | None] | None = None
-        exhausted = False
-        try:
-            while True:
-                if self._fatal is not None:
-                    exhausted = True
-                    if feeder is not None:
-                        feeder.cancel()
-                elif not exhausted and feeder is None and len(workers) < self._width:
-                    feeder = asyncio.ensure_future(anext(accounts, None))
-                under_way: set[asyncio.Task[Any]] = workers | ({feeder} if feeder else set())
-                if not under_way:
-                    return
-                done, _ = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
-                if feeder in done:
-                    account = None if feeder.cancelled() else feeder.result()
-                    feeder = None
-                    exhausted = exhausted or account is None
-                    if account is not None:
-                        workers.add(self._transport.spawn(self._work(account)))
-                for worker in workers & done:
-                    workers.remove(worker)
-                    yield worker.result()
-        finally:
-            await _cancel(workers | ({feeder} if feeder else set()))
+        room = asyncio.Semaphore(self._width)
+        done: asyncio.Queue[asyncio.Task[None]] = asyncio.Queue()
 
-    async def _work(self, account: Account[ItemT]) -> Account[ItemT]:
+        async def feed() -> None:
+            # One task for the whole source: it may hold a timeout or a task group open.
+            while True:
+                await room.acquire()
+                account = await anext(accounts, None)
+                if account is None:
+                    return
+                worker = self._transport.spawn(self._work(account))
+                self._workers[worker] = account
+                worker.add_done_callback(done.put_nowait)
+
+        feeder = self._feeder = asyncio.create_task(feed())
+        feeder.add_done_callback(done.put_nowait)
+        try:
+            while self._workers or not feeder.done():
+                task = await done.get()
+                if task is feeder:
+                    if self._fatal is None or not feeder.cancelled():
+                        feeder.result()
+                    continue
+                account = self._workers.pop(task)
+                if not task.cancelled():  # else it was waiting when the batch stopped
+                    task.result()
+                yield account
+                room.release()
+        finally:
+            tasks = [feeder, *self._workers]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _work(self, account: Account[ItemT]) -> None:
         if not account.pending:
-            return account
+            return
         try:
             await self._settle(self, account)
         except _StoppedError:
             pass
         except BCShopperError as error:
             account.error = error
-            if isinstance(error, _FATAL) and self._fatal is None:
-                self._fatal = error
-        self._transport.emit(ChunkDone(self._verb, tuple(account.outcomes(self._fatal))))
-        return account
+            if isinstance(error, _FATAL):
+                self._stop(error)
+        finally:
+            outcomes = tuple(account.outcomes(self._fatal))
+            self._transport.emit(ChunkDone(self._verb, outcomes))
+
+    def _stop(self, error: BCShopperError) -> None:
+        """Let what is in flight end, and nothing else go out or wait."""
+        if self._fatal is not None:
+            return
+        self._fatal = error
+        if self._feeder is not None:
+            self._feeder.cancel()
+        for worker, account in self._workers.items():
+            if not account.is_busy and worker is not asyncio.current_task():
+                worker.cancel()
 
 
 class _Chunks(AsyncIterator[Account[ItemT]]):
@@ -189,7 +216,11 @@ class _Chunks(AsyncIterator[Account[ItemT]]):
         self._under_way.difference_update(account.items)
 
     async def __anext__(self) -> Account[ItemT]:
-        while len(self.gathered) < self._size:
+        for read in itertools.count(1):
+            if len(self.gathered) == self._size:
+                break
+            if read % _BREATH == 0:
+                await asyncio.sleep(0)  # a source of repeats would never let go of the loop
             try:
                 value = await anext(self._source)
             except StopAsyncIteration:
@@ -209,9 +240,3 @@ class _Chunks(AsyncIterator[Account[ItemT]]):
         account = Account(self.gathered)
         self.gathered = []
         return account
-
-
-async def _cancel(tasks: set[asyncio.Task[Any]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

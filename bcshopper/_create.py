@@ -20,8 +20,8 @@ from bcshopper._models import ShopperProfile
 from bcshopper._outcomes import Status
 from bcshopper._problems import api_error, malformed, read_problems
 from bcshopper._requests import Reply, Request, Requests
-from bcshopper._retry import took_no_effect
-from bcshopper._transport import Transport
+from bcshopper._retry import is_refusal, took_no_effect
+from bcshopper._transport import Transport, Watch
 from bcshopper.errors import (
     APIError,
     BCShopperError,
@@ -118,7 +118,7 @@ class ChunkCreation:
                 verdict = await self._transport.send(
                     request,
                     functools.partial(read_verdict, request=request, customer_ids=todo),
-                    functools.partial(self._batch.before_send, self._account, todo),
+                    self._batch.watch(self._account, todo),
                 )
             except (APIError, TransportError, ResponseFormatError) as error:
                 if not _is_lost(error):
@@ -145,11 +145,7 @@ class ChunkCreation:
         return None
 
     def _reject(self, customer_id: int, error: APIError) -> None:
-        if isinstance(error, ConflictError):
-            # There is a profile, which an unanswered request of ours may have made.
-            self._account.refused([customer_id], error)
-        else:
-            self._account.settle(customer_id, Status.REJECTED, error=error)
+        self._account.refused([customer_id], error)
 
     async def _settle_refused(self, refused: Mapping[int, APIError]) -> None:
         """Those who are refused because they have a profile are as they should be."""
@@ -194,10 +190,10 @@ class ChunkCreation:
         failure = await self._settle_existing(customer_ids)
         rest = self._account.unsettled(customer_ids)
         if failure is not None:
-            self._account.doubt(rest, _unresolved(error, failure))
+            self._account.explain(rest, _unresolved(error, failure))
             return ()
         if isinstance(error, ServerError) and error.status not in _MAY_LAND_LATE:
-            self._account.clear_doubts(rest)
+            self._account.clear_doubts(rest, error)
         if not gives_up:
             return rest
         self._account.refused(rest, error)
@@ -205,15 +201,16 @@ class ChunkCreation:
 
     async def _settle_existing(self, customer_ids: Sequence[int]) -> BCShopperError | None:
         """Settle those who have a profile; return why that could not be learnt."""
-        self._looked_up = True
+        self._looked_up = self._account.is_looked_up = True
+        watch = Watch(going_out=self._batch.check)
         try:
-            found = await find_profiles(
-                self._transport, self._requests, customer_ids, self._batch.check
-            )
+            found = await find_profiles(self._transport, self._requests, customer_ids, watch)
         except SessionClosedError:
             raise
         except BCShopperError as error:
             return error
+        finally:
+            self._account.is_looked_up = False
         for customer_id, profile_id in found.items():
             self._account.settle(customer_id, Status.EXISTS, profile_id=profile_id)
         return None
@@ -221,8 +218,8 @@ class ChunkCreation:
 
 def _is_lost(error: BCShopperError) -> bool:
     """Whether the request may have taken effect all the same."""
-    if isinstance(error, APIError):
-        return isinstance(error, ServerError) or error.status in _MAY_LAND_LATE
+    if isinstance(error, APIError) and is_refusal(error.status):
+        return False
     return not took_no_effect(error)
 
 

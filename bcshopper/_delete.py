@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 from collections.abc import Sequence
 from uuid import UUID
 
@@ -13,7 +12,7 @@ from bcshopper._bisect import Bisection, Refusal
 from bcshopper._documents import read_deletion, read_profile_list
 from bcshopper._outcomes import Status
 from bcshopper._requests import Requests
-from bcshopper._transport import GoingOut, Transport
+from bcshopper._transport import Transport, Watch
 from bcshopper.errors import APIError, BCShopperError, NotFoundError
 
 # A chunk refused so may hold innocent ids.
@@ -29,12 +28,12 @@ class StoreCheck:
         self._asking = asyncio.Lock()
         self._answer: bool | None = None
 
-    async def passes(self, going_out: GoingOut) -> bool:
+    async def passes(self, watch: Watch) -> bool:
         """Ask for one profile, unless that was done before."""
         async with self._asking:
             if self._answer is None:
                 try:
-                    await self._transport.send(self._request, read_profile_list, going_out)
+                    await self._transport.send(self._request, read_profile_list, watch)
                     self._answer = True
                 except NotFoundError:
                     self._answer = False
@@ -67,17 +66,14 @@ class ChunkDeletion:
         await Bisection(self._attempt, self._reject).run(self._account.items)
 
     async def _attempt(self, profile_ids: Sequence[UUID]) -> Refusal[UUID] | None:
-        going_out = functools.partial(self._batch.before_send, self._account, profile_ids)
+        request = self._requests.delete_profiles(profile_ids)
+        watch = self._batch.watch(self._account, profile_ids)
         try:
-            await self._transport.send(
-                self._requests.delete_profiles(profile_ids), read_deletion, going_out
-            )
+            await self._transport.send(request, read_deletion, watch)
         except APIError as error:
             if error.status in _DIVISIBLE:
-                self._account.without_effect(profile_ids)
-                if not isinstance(error, NotFoundError) or await self._store.passes(
-                    self._batch.check
-                ):
+                store_check = Watch(going_out=self._batch.check)
+                if not isinstance(error, NotFoundError) or await self._store.passes(store_check):
                     return Refusal(profile_ids, error)
             self._account.failed(profile_ids, error)
             raise

@@ -48,12 +48,6 @@ class CustomerList:
 
     data: tuple[Customer, ...]
     meta: ListMeta
-
-
-@attrs.frozen
-class Acknowledgement:
-    """`DELETE`, where it has a body at all."""
-
     errors: Any = None
 
 
@@ -63,15 +57,22 @@ def read_profile_list(reply: Reply) -> ProfileList:
 
 
 def read_customer_list(reply: Reply) -> CustomerList:
-    """Read a page of customers."""
-    return converter.loads(reply.body, CustomerList)
+    """Read a page of customers.
+
+    Raises:
+        MalformedDocumentError: it is not the documented one, or it has errors beside its data.
+    """
+    document = converter.loads(reply.body, CustomerList)
+    if document.errors:
+        raise MalformedDocumentError("it has errors", "$.errors")
+    return document
 
 
 def read_deletion(reply: Reply) -> None:
-    """Make sure that a success is one, and no proxy's page.
+    """Make sure that a success is one, and neither a proxy's page nor a failure in disguise.
 
     Raises:
-        MalformedDocumentError: there is a body that is not JSON, or one that has errors.
+        MalformedDocumentError: there is a body, where none is documented.
     """
-    if reply.body and converter.loads(reply.body, Acknowledgement).errors:
-        raise MalformedDocumentError("a success with errors", "$.errors")
+    if reply.body.strip() not in {b"", b"{}"}:
+        raise MalformedDocumentError("it should have no body")

@@ -38,7 +38,7 @@ def profile_id(value: Any) -> UUID:
         InvalidInputError: it is neither a UUID nor the text of one.
     """
     if isinstance(value, UUID):
-        return value
+        return UUID(int=value.int)  # a subclass may print as it likes
     try:
         if isinstance(value, str):
             return UUID(value)

@@ -41,7 +41,7 @@ class Outcome(Generic[ItemT_co]):
     """What became of one id.
 
     Attributes:
-        item: the id as it was given: a customer id for `create`, a profile id for `delete`.
+        item: the id: a customer id for `create`; a profile id, as a `UUID`, for `delete`.
         status: what became of it.
         profile_id: the profile's id, where it is known.
         profile: the profile, where the API gave it whole.
@@ -123,7 +123,7 @@ class BatchReport(Sequence[Outcome[ItemT_co]]):
             report = getattr(seen, "report", None)
             if isinstance(report, BatchReport):
                 return report
-            seen = seen.__cause__ or seen.__context__
+            seen = seen.__cause__
         return None
 
     def _having(self, status: Status) -> tuple[Outcome[ItemT_co], ...]:

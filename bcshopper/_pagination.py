@@ -38,6 +38,7 @@ class PageNumbers:
         self._next = first
         self._last = first  # until a page tells, only the first is known to be there
         self._most: int | None = None
+        self._newest = 0
 
     def take(self) -> int | None:
         """The next page's number; None while no further page is known."""
@@ -46,15 +47,22 @@ class PageNumbers:
         self._next += 1
         return self._next - 1
 
-    def learn(self, total_pages: int) -> bool:
+    def learn(self, number: int, total_pages: int) -> bool:
         """Take the newest answer's word: pages may have been appended or dropped meanwhile.
+
+        The newest is that of the furthest page, which was asked for last; answers overtake.
+
+        Args:
+            number: the page that came.
+            total_pages: how many pages there are, by it.
 
         Returns:
             False if the list grows as no list does.
         """
         if self._most is None:
             self._most = _MOST_GROWTH * total_pages + _MOST_NEW_PAGES
-        self._last = total_pages
+        if number > self._newest:
+            self._newest, self._last = number, total_pages
         return total_pages <= self._most
 
 
@@ -95,7 +103,7 @@ async def walk(
 
     async def fetch(number: int) -> Page[T]:
         page = await source.fetch(number)
-        if not numbers.learn(page.pagination.total_pages):
+        if not numbers.learn(number, page.pagination.total_pages):
             raise source.contradiction(
                 number, f"there are suddenly {page.pagination.total_pages} pages"
             )

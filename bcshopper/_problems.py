@@ -31,6 +31,8 @@ _HINTS: Mapping[int, str] = {
     404: "check the store hash",
 }
 _BODY_KEPT = 2000
+_WORDS_KEPT = 500
+_MOST_SAID = 1000
 _POSITION = re.compile(r"\[?(\d{1,9})\]?(?:\.|$)", re.ASCII)
 
 
@@ -84,9 +86,11 @@ def _problem(document: dict[str, Any]) -> Problem:
             (v for k in ("detail", "message") if isinstance(v := document.get(k), str)), None
         )
     return Problem(
-        title=title,
+        title=None if title is None else title[:_WORDS_KEPT],
         type=kind if isinstance(kind, str) else None,
-        errors={str(k): str(v) for k, v in inner.items()} if isinstance(inner, dict) else {},
+        errors={str(k): str(v)[:_WORDS_KEPT] for k, v in inner.items()}
+        if isinstance(inner, dict)
+        else {},
         status=status if isinstance(status, int) else None,
     )
 
@@ -104,7 +108,8 @@ def api_error(request: Request, reply: Reply, problem: Problem | None = None) ->
     title = problem.title or reply.reason or "no reason given"
     message = f"{request.label} answered {status}: {title}"
     if problem.errors:
-        message += " (" + "; ".join(f"{k}: {v}" for k, v in problem.errors.items()) + ")"
+        words = "; ".join(f"{k}: {v}" for k, v in problem.errors.items())
+        message += f" ({words[:_MOST_SAID]})"
     if status in _HINTS:
         message += f"; {_HINTS[status]}"
     return error_class(status)(

@@ -1,11 +1,25 @@
-"""The store's quota: what the API says of it, and the pause that it asks for."""
+"""The store's request quota: what the API says of it, and when a request may go. Pure state."""
 
 from __future__ import annotations
 
-import asyncio
+import math
+import random
 from collections.abc import Callable, Mapping
+from typing import Literal, Protocol
 
 import attrs
+from attrs.validators import ge, gt, in_, le, optional
+
+_MARGIN = 0.25
+"""Seconds after a window's end before the next one is tried: clocks and networks are not exact."""
+_PATIENCE = 10.0
+"""Seconds after which a request that went alone, to see, is no longer waited for."""
+_LONGEST_BACKOFF = 30.0
+_ABSURD = 10**9
+_LONGEST_ASKED = 120.0
+_CEILING_LIFTED = 32.0
+_TOO_MANY = 429
+_UNAVAILABLE = 503
 
 
 @attrs.frozen
@@ -26,7 +40,11 @@ class QuotaSnapshot:
 
     @classmethod
     def from_headers(cls, headers: Mapping[str, str]) -> QuotaSnapshot | None:
-        """Read the four `X-Rate-Limit-*` headers; None unless all are there and make sense."""
+        """Read the four `X-Rate-Limit-*` headers; None unless all are there and make sense.
+
+        Args:
+            headers: an answer's, under case-insensitive names.
+        """
         try:
             limit, remaining, window, reset = (
                 int(headers[f"X-Rate-Limit-{name}"])
@@ -34,9 +52,14 @@ class QuotaSnapshot:
             )
         except (KeyError, ValueError):
             return None
-        if limit <= 0 or remaining < 0 or window <= 0 or reset < 0:
+        if not (0 < limit < _ABSURD and 0 < window < _ABSURD):
             return None
-        return cls(limit, remaining, window / 1000, reset / 1000)
+        return cls(
+            limit,
+            min(max(remaining, 0), limit),
+            window / 1000,
+            min(max(reset, 0), window) / 1000,
+        )
 
 
 @attrs.frozen(kw_only=True)
@@ -44,38 +67,204 @@ class QuotaPolicy:
     """How a session treats the store's quota.
 
     Attributes:
+        share: the fraction of each window that this process may use, above 0 and up to 1; the rest
+            stays for the store's other apps.
+        pacing: `burst`: as fast as the quota lasts, then wait for the next window. `smooth`: spread
+            over the window.
         max_wait: seconds that a request may wait for quota. One that would have to wait longer
             fails at once with `RateLimitError`. None: as long as it takes.
     """
 
-    max_wait: float | None = None
+    share: float = attrs.field(default=1.0, validator=[gt(0), le(1)])
+    pacing: Literal["burst", "smooth"] = attrs.field(
+        default="burst", validator=in_(("burst", "smooth"))
+    )
+    max_wait: float | None = attrs.field(default=None, validator=optional(ge(0)))
 
 
-class QuotaGate:
-    """Holds every request of a session back while the store's quota is spent."""
+class QuotaState(Protocol):
+    """What a gate asks and tells. Kept in this process; the seam for sharing it between several."""
 
-    def __init__(self, on_wait: Callable[[float], None]) -> None:
+    snapshot: QuotaSnapshot | None
+    sent: int
+
+    def delay(self, now: float, policy: QuotaPolicy) -> float:
+        """Seconds until a request may go: 0 for now, infinity for once an answer has come."""
+        ...
+
+    def wait_for(self, now: float, policy: QuotaPolicy, ahead: int) -> float:
+        """Seconds until there is room for a request with `ahead` others before it."""
+        ...
+
+    def reason(self, now: float) -> str | None:
+        """Why requests wait for quota, for people; None if they wait for an answer only."""
+        ...
+
+    def started(self, now: float, policy: QuotaPolicy) -> None:
+        """A request goes out."""
+        ...
+
+    def withdrawn(self) -> None:
+        """A request that was let through did not go out after all."""
+        ...
+
+    def finished(
+        self, now: float, status: int | None, snapshot: QuotaSnapshot | None, asked: float | None
+    ) -> None:
+        """A request was answered, or (None) came to nothing; `asked` is the wait it asked for."""
+        ...
+
+
+class LocalQuota:
+    """The quota of one store, as this process knows it.
+
+    Within a window the API's count of what is left can only fall, and some of our requests in
+    flight may be in it already or not: so only as many may be in flight as are left. Towards the
+    end of the quota that slows down by itself, and what other apps take is seen before it hurts.
+
+    Before the first answer, and after each window's end, one request goes alone, to see.
+
+    Attributes:
+        snapshot: the newest headers; None if the API sends none.
+        sent: requests of ours that count for this window.
+        ceiling: requests in flight at most while the platform is under load; None: no such limit.
+    """
+
+    def __init__(self, uniform: Callable[[float, float], float] = random.uniform) -> None:
         self.snapshot: QuotaSnapshot | None = None
-        self._on_wait = on_wait
-        self._opens_at = 0.0
+        self.sent = 0
+        self.ceiling: float | None = None
+        self._uniform = uniform
+        self._known = False
+        self._in_flight = 0
+        self._left = 0
+        self._others_seen = False
+        self._resets_at = -math.inf
+        self._probed_at = -math.inf
+        self._next_slot = -math.inf
+        self._paused_until = -math.inf
+        self._overloads = 0
 
-    def observe(self, headers: Mapping[str, str]) -> None:
-        """Take note of an answer's headers."""
-        self.snapshot = QuotaSnapshot.from_headers(headers) or self.snapshot
+    def delay(self, now: float, policy: QuotaPolicy) -> float:
+        """Seconds until a request may go: 0 for now, infinity for once an answer has come."""
+        if now < self._paused_until:
+            return self._paused_until - now
+        if self.ceiling is not None and self._in_flight >= self.ceiling // 1:
+            return math.inf
+        if not self._known:
+            return max(0.0, self._probed_at + _PATIENCE - now)
+        if self.snapshot is None:
+            return 0.0
+        opens_at = self._resets_at + _MARGIN
+        if now >= opens_at:
+            return max(0.0, self._probed_at + _PATIENCE - now)
+        if self._left <= 0 or self.sent >= self._budget(policy):
+            return opens_at - now
+        # Where other apps are at work, as many of their requests may not be counted yet either.
+        if self._left <= self._in_flight * (2 if self._others_seen else 1):
+            return math.inf
+        if policy.pacing == "smooth":
+            return max(0.0, self._next_slot - now)
+        return 0.0
 
-    def pause(self, seconds: float) -> None:
-        """Keep the gate shut for at least this long."""
-        opens_at = asyncio.get_running_loop().time() + seconds
-        if opens_at > self._opens_at:
-            self._opens_at = opens_at
-            self._on_wait(seconds)
+    def wait_for(self, now: float, policy: QuotaPolicy, ahead: int) -> float:
+        """Seconds until there is room for a request with `ahead` others before it."""
+        paused = max(0.0, self._paused_until - now)
+        opens_at = self._resets_at + _MARGIN
+        if self.snapshot is None or now >= opens_at:
+            return paused
+        budget = self._budget(policy)
+        missing = ahead + 1 - max(0, min(self._left - self._in_flight, budget - self.sent))
+        if missing <= 0:
+            return paused
+        further_windows = (missing - 1) // budget
+        return max(paused, opens_at - now + further_windows * self.snapshot.window)
 
-    @property
-    def wait_left(self) -> float:
-        """Seconds until the gate opens; 0 or less if it is open."""
-        return self._opens_at - asyncio.get_running_loop().time()
+    def reason(self, now: float) -> str | None:
+        """Why requests wait for quota, for people; None if they wait for an answer only."""
+        if now < self._paused_until:
+            return "the platform is under load"
+        if self.snapshot is None or now >= self._resets_at + _MARGIN:
+            return None
+        limit = self.snapshot.limit
+        left = max(0, min(self._left, limit - self.sent))
+        return f"{left} of {limit} requests are left in the window"
 
-    async def wait(self) -> None:
-        """Return once the gate is open."""
-        while (seconds := self.wait_left) > 0:  # noqa: ASYNC110 - it may be shut anew
-            await asyncio.sleep(seconds)
+    def started(self, now: float, policy: QuotaPolicy) -> None:
+        """A request goes out."""
+        self._in_flight += 1
+        self.sent += 1
+        if not self._known or now >= self._resets_at + _MARGIN:
+            self._probed_at = now
+        elif self.snapshot is not None and policy.pacing == "smooth":
+            usable = min(self._left - self._in_flight, self._budget(policy) - self.sent)
+            gap = (self._resets_at - now) / (max(0, usable) + 1)
+            self._next_slot = max(now, self._next_slot) + max(0.0, gap)
+
+    def withdrawn(self) -> None:
+        """A request that was let through did not go out after all."""
+        self._in_flight -= 1
+        self.sent -= 1
+        self._probed_at = -math.inf
+
+    def finished(
+        self, now: float, status: int | None, snapshot: QuotaSnapshot | None, asked: float | None
+    ) -> None:
+        """A request was answered, or (None) came to nothing; `asked` is the wait it asked for."""
+        self._in_flight -= 1
+        if status is None:
+            self._probed_at = -math.inf
+            return
+        self._known = True
+        if snapshot is not None:
+            self._learn(now, snapshot)
+            if status == _TOO_MANY:
+                self._left = 0
+        elif status in {_TOO_MANY, _UNAVAILABLE}:
+            self._back_off(now, asked)
+        elif self.snapshot is not None and now >= self._resets_at + _MARGIN:
+            self.snapshot = None  # the API no longer speaks of a quota
+        if status not in {_TOO_MANY, _UNAVAILABLE}:
+            self._recover()
+
+    def _budget(self, policy: QuotaPolicy) -> int:
+        limit = 1 if self.snapshot is None else self.snapshot.limit
+        return max(1, int(limit * policy.share))
+
+    def _learn(self, now: float, snapshot: QuotaSnapshot) -> None:
+        resets_at = now + snapshot.reset_in
+        if resets_at < self._resets_at - snapshot.window / 2:
+            return  # a late answer, of a window long gone
+        if resets_at > self._resets_at + snapshot.window / 2:
+            self._resets_at = resets_at
+            self._left = snapshot.remaining
+            self._next_slot = -math.inf
+            self._others_seen = False
+            self.sent = self._in_flight + 1
+        else:
+            if self.snapshot is not None and snapshot.limit == self.snapshot.limit:
+                self._left = min(self._left, snapshot.remaining)
+            else:
+                self._left = snapshot.remaining
+            # Each answer was under way for a while: the earliest estimate is the best.
+            self._resets_at = min(self._resets_at, resets_at)
+        self._others_seen |= snapshot.remaining + self.sent < snapshot.limit
+        self.snapshot = snapshot
+
+    def _back_off(self, now: float, asked: float | None) -> None:
+        """The platform is under load: half as many at once, after a pause."""
+        if now < self._paused_until:
+            return  # one of those that went out together
+        self.ceiling = max(1.0, (self._in_flight + 1) / 2)
+        pause = min(_LONGEST_BACKOFF, 2.0 ** min(self._overloads, 10)) * self._uniform(0.5, 1.0)
+        if asked is not None:
+            pause = max(pause, min(asked, _LONGEST_ASKED))
+        self._paused_until = now + pause
+        self._overloads += 1
+
+    def _recover(self) -> None:
+        self._overloads = 0
+        if self.ceiling is not None:
+            self.ceiling += 1 / self.ceiling  # one more with each round of answers
+            if self.ceiling > _CEILING_LIFTED:
+                self.ceiling = None

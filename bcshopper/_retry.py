@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 import attrs
-from attrs.validators import gt
+from attrs.validators import ge, gt, optional
 
 from bcshopper.errors import (
     APIError,
@@ -26,7 +26,8 @@ class RetryPolicy:
     """When to try again, and after how long.
 
     The delay before attempt n+1 is drawn from 0 to `base_delay * 2**(n-1)` seconds, twice that
-    for a write, at most `max_delay`. Where the API says how long to wait, that counts instead.
+    for a write, at most `max_delay`. Where the API says how long to wait, it is at least
+    that long.
 
     Whether a request *may* be repeated is no setting: a POST whose answer never came is looked
     up first, never sent again blindly.
@@ -41,10 +42,10 @@ class RetryPolicy:
     """
 
     attempts: int = attrs.field(default=5, validator=gt(0))
-    base_delay: float = attrs.field(default=0.5, validator=gt(0))
+    base_delay: float = attrs.field(default=0.5, validator=ge(0))
     max_delay: float = attrs.field(default=30.0, validator=gt(0))
     max_retry_after: float = attrs.field(default=120.0, validator=gt(0))
-    max_elapsed: float | None = None
+    max_elapsed: float | None = attrs.field(default=None, validator=optional(ge(0)))
     statuses: frozenset[int] = attrs.field(
         default=frozenset({408, 423, 425, 429, 500, 502, 503, 504, 507}), converter=frozenset
     )
@@ -72,14 +73,13 @@ class RetryPolicy:
         """
         if attempt >= self.attempts or not self._is_passing(error):
             return None
+        factor = 1.0 if method == "GET" else _WRITE_FACTOR
+        # 2**1023 is the largest power that is a float
+        ceiling = self.base_delay * factor * 2.0 ** min(attempt - 1, 1000)
+        delay = uniform(0.0, min(ceiling, self.max_delay))
         asked = error.retry_after if isinstance(error, APIError) else None
-        if asked is None:
-            factor = 1.0 if method == "GET" else _WRITE_FACTOR
-            # 2**1023 is the largest power that is a float
-            ceiling = self.base_delay * factor * 2.0 ** min(attempt - 1, 1000)
-            delay = uniform(0.0, min(ceiling, self.max_delay))
-        else:
-            delay = min(asked, self.max_retry_after)
+        if asked is not None:
+            delay = max(delay, min(asked, self.max_retry_after))  # it may ask for no wait at all
         if self.max_elapsed is not None and elapsed + delay > self.max_elapsed:
             return None
         return delay
@@ -102,7 +102,7 @@ def is_refusal(status: int) -> bool:
 
     408, 423 and 425 can come from what stands before the server, which may still be at work.
     """
-    return status < 500 and status not in {408, 423, 425}  # noqa: PLR2004 - HTTP
+    return 400 <= status < 500 and status not in {408, 423, 425}  # noqa: PLR2004 - HTTP
 
 
 def may_repeat(method: str, error: BCShopperError) -> bool:

@@ -10,7 +10,6 @@ from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
-import attrs
 from yarl import URL
 
 from bcshopper._profiles import ShopperProfiles
@@ -65,21 +64,22 @@ class Session:
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
         # First of all, so that no traceback shows it.
-        access_token = Secret(access_token)
+        access_token = Secret(access_token if isinstance(access_token, str) else "")
         if not re.fullmatch(r"[!-~]+", access_token):
             raise InvalidInputError("the access token is empty or has characters that no token has")
-        if not re.fullmatch(r"[A-Za-z0-9_-]+", store_hash):
+        if not isinstance(store_hash, str) or not re.fullmatch(r"[A-Za-z0-9_-]+", store_hash):
             raise InvalidInputError(f"{store_hash!r} is not a store hash: letters and digits only")
         if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
             raise InvalidInputError(
                 f"concurrency must be a whole number from 1, not {concurrency!r}"
             )
-        if not timeout > 0:
+        if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:
             raise InvalidInputError(f"timeout must be more than 0 seconds, not {timeout!r}")
         self._base_url = _check_base_url(base_url)
         self._store_hash = store_hash
         self._transport = Transport(
             access_token,
+            store=(str(self._base_url), store_hash),
             http=http,
             concurrency=concurrency,
             timeout=timeout,
@@ -120,12 +120,12 @@ class Session:
     @property
     def stats(self) -> SessionStats:
         """What the session has done so far: a copy, which does not change."""
-        return attrs.evolve(self._transport.stats)
+        return self._transport.stats
 
     @property
     def quota(self) -> QuotaSnapshot | None:
         """The store's quota as the newest answer gave it; None if none has."""
-        return self._transport.gate.snapshot
+        return self._transport.quota
 
     @property
     def closed(self) -> bool:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import logging
+import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from typing import Any, NoReturn, TypeAlias, TypeVar
+from datetime import datetime, timedelta
+from typing import Any, NoReturn, TypeVar
 
 import aiohttp
 import attrs
 from multidict import CIMultiDict
 
 from bcshopper._convert import MalformedDocumentError
+from bcshopper._gate import QuotaGate, shared_gate
 from bcshopper._problems import api_error, malformed
-from bcshopper._quota import QuotaGate, QuotaPolicy
+from bcshopper._quota import QuotaPolicy, QuotaSnapshot
 from bcshopper._requests import Reply, Request
-from bcshopper._retry import RetryPolicy, may_repeat
+from bcshopper._retry import RetryPolicy, may_repeat, read_retry_after
 from bcshopper._version import __version__
 from bcshopper.errors import (
     APIError,
@@ -33,7 +35,21 @@ from bcshopper.events import Event, QuotaWait, RequestSent, ResponseReceived, Re
 
 T = TypeVar("T")
 
-GoingOut: TypeAlias = Callable[[BCShopperError | None], None]
+
+@attrs.frozen
+class Watch:
+    """Told of each attempt of one call.
+
+    Attributes:
+        going_out: right before it leaves; what this raises stops the call.
+        failed: as soon as it has failed, before anything is waited for.
+    """
+
+    going_out: Callable[[], None] = lambda: None
+    failed: Callable[[BCShopperError], None] = lambda _: None
+
+
+UNWATCHED = Watch()
 
 MAX_BODY = 16 * 1024 * 1024
 """Bytes of a decoded body that are read; the largest documented answer has some 50,000."""
@@ -41,7 +57,8 @@ MAX_BODY = 16 * 1024 * 1024
 logging.getLogger("bcshopper").addHandler(logging.NullHandler())  # silent unless asked
 _log = logging.getLogger("bcshopper.transport")
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
-_BLOCK = 64 * 1024
+_WORTH_SAYING = 1.0
+_GOOD = frozenset({200, 201, 204})
 
 
 class Secret(str):
@@ -65,7 +82,8 @@ class SessionStats:
         retries: how many of them repeated a failed one.
         throttled: answers with status 429.
         bytes_received: bytes of all decoded bodies.
-        quota_seconds: seconds that requests were held back for quota, each pause counted once.
+        quota_seconds: seconds during which a request was held back for quota.
+        window_requests: requests of this process in the quota's newest window.
     """
 
     requests: int = 0
@@ -73,6 +91,7 @@ class SessionStats:
     throttled: int = 0
     bytes_received: int = 0
     quota_seconds: float = 0.0
+    window_requests: int = 0
 
 
 class Transport:
@@ -82,6 +101,7 @@ class Transport:
         self,
         token: Secret,
         *,
+        store: tuple[str, str],
         http: aiohttp.ClientSession | None,
         concurrency: int,
         timeout: float,
@@ -89,13 +109,15 @@ class Transport:
         quota: QuotaPolicy,
         on_event: Callable[[Event], None] | None,
     ) -> None:
-        self.stats = SessionStats()
-        self.gate = QuotaGate(self._note_pause)
+        self._stats = SessionStats()
         self.concurrency = concurrency
         self.closed = False
         self._http = http
         self._owns_http = http is None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._store = store
+        self._shared_gate: QuotaGate | None = None
+        self._waits_until = 0.0
         self._slots = asyncio.Semaphore(concurrency)
         self._timeout = timeout
         self._retry = retry
@@ -115,39 +137,51 @@ class Transport:
         self._headers_with_body = self._headers.copy()
         self._headers_with_body["Content-Type"] = "application/json"
 
+    @property
+    def stats(self) -> SessionStats:
+        """What the session has done so far: a copy, which does not change."""
+        sent = 0 if self._shared_gate is None else self._shared_gate.state.sent
+        return attrs.evolve(self._stats, window_requests=sent)
+
+    @property
+    def quota(self) -> QuotaSnapshot | None:
+        """The store's quota as the newest answer gave it; None if none has."""
+        return None if self._shared_gate is None else self._shared_gate.state.snapshot
+
+    @property
+    def _gate(self) -> QuotaGate:
+        if self._shared_gate is None:
+            raise self._closed_error()  # not to be seen: every call enters first
+        return self._shared_gate
+
     async def send(
-        self,
-        request: Request,
-        read: Callable[[Reply], T],
-        going_out: GoingOut = lambda _: None,
+        self, request: Request, read: Callable[[Reply], T], watch: Watch = UNWATCHED
     ) -> T:
         """Send a request, repeat it while that is safe and worth it, and read its answer.
 
         Args:
             request: what to send.
             read: makes the result of an answer; may raise `MalformedDocumentError`.
-            going_out: called right before each attempt leaves, with what the one before it came
-                to; what it raises stops the call.
+            watch: told of each attempt.
         """
         if request.method == "DELETE" and not request.wipes and not request.names_ids:
             raise InvalidInputError(
                 f"refused to send DELETE {request.url}: without ids it deletes every profile"
             )
-        began, attempt = self._enter().time(), 0
-        previous: BCShopperError | None = None
         async with self._until_closed() as loop:
+            began, attempt = loop.time(), 0
             while True:
                 attempt += 1
-                self._refuse_long_wait(request)
-                try:
-                    return await self._attempt(
-                        request, read, functools.partial(going_out, previous), attempt
-                    )
-                except (APIError, TransportError, ResponseFormatError) as error:
-                    if not may_repeat(request.method, error):
-                        raise
-                    await self._back_off(request, error, attempt, loop.time() - began)
-                    previous = error
+                async with self._slots:
+                    self._refuse_long_wait(request)
+                    try:
+                        return await self._attempt(request, read, watch, attempt)
+                    except (APIError, TransportError, ResponseFormatError) as caught:
+                        error = caught
+                watch.failed(error)
+                if not may_repeat(request.method, error):
+                    raise error
+                await self._back_off(request, error, attempt, loop.time() - began)
 
     async def back_off(
         self, request: Request, error: BCShopperError, attempt: int, elapsed: float
@@ -165,14 +199,12 @@ class Transport:
         delay = self._retry.delay(error, method=request.method, attempt=attempt, elapsed=elapsed)
         if delay is None:
             raise error
-        self.stats.retries += 1
+        self._stats.retries += 1
         _log.warning(
             "attempt %d of %s failed, next in %.1f s: %s", attempt, request.label, delay, error,
         )  # fmt: skip
         self.emit(RetryScheduled(request.method, str(request.url), attempt, delay, str(error)))
-        if isinstance(error, RateLimitError):
-            self.gate.pause(delay)  # everyone waits, this request with them
-        else:
+        if not isinstance(error, RateLimitError):  # for those the gate makes everyone wait
             await asyncio.sleep(delay)
 
     def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
@@ -200,10 +232,12 @@ class Transport:
         for call in self._calls:
             if not call.expired():
                 call.reschedule(0.0)  # a moment long past: now
-        await self._idle.wait()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._owns_http and self._http is not None:
-            await self._http.close()
+        try:
+            await self._idle.wait()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        finally:
+            if self._owns_http and self._http is not None:
+                await self._http.close()
 
     @contextlib.asynccontextmanager
     async def _until_closed(self) -> AsyncGenerator[asyncio.AbstractEventLoop]:
@@ -229,6 +263,7 @@ class Transport:
         loop = asyncio.get_running_loop()
         if self._loop is None:
             self._loop = loop
+            self._shared_gate = shared_gate(*self._store)
         if self.closed or self._loop is not loop:
             raise self._closed_error()
         return loop
@@ -241,42 +276,50 @@ class Transport:
         )
 
     async def _attempt(
-        self,
-        request: Request,
-        read: Callable[[Reply], T],
-        going_out: Callable[[], None],
-        attempt: int,
+        self, request: Request, read: Callable[[Reply], T], watch: Watch, attempt: int
     ) -> T:
-        async with self._slots:
-            await self.gate.wait()
-            going_out()
-            self.stats.requests += 1
+        gate, loop = self._gate, asyncio.get_running_loop()
+        await gate.admit(self._quota, self._note_wait)
+        reply: Reply | None = None
+        try:
+            watch.going_out()
+            self._stats.requests += 1
             if self._on_event is not None:
                 self.emit(RequestSent(request.method, str(request.url), attempt))
-            started = asyncio.get_running_loop().time()
+            started = loop.time()
             reply = await self._exchange(request)
-            seconds = asyncio.get_running_loop().time() - started
-        self.gate.observe(reply.headers)
-        self.stats.bytes_received += len(reply.body)
+        finally:
+            if reply is None:
+                gate.leave()
+            else:
+                asked = read_retry_after(reply.headers, status=reply.status, now=time.time())
+                gate.leave(reply.status, reply.headers, asked)
+        if reply.status not in _GOOD:
+            reply = self._without_token(reply)
+        self._stats.bytes_received += len(reply.body)
         if self._on_event is not None:
             self.emit(
                 ResponseReceived(
                     request.method, str(request.url), attempt,
-                    reply.status, seconds, len(reply.body),
+                    reply.status, loop.time() - started, len(reply.body),
                 )
             )  # fmt: skip
         if reply.status == 429:  # noqa: PLR2004 - HTTP
-            self.stats.throttled += 1
+            self._stats.throttled += 1
         if not (200 <= reply.status < 300 or reply.status in request.reads):  # noqa: PLR2004
             raise api_error(request, reply)
         try:
             return read(reply)
         except MalformedDocumentError as error:
-            raise malformed(request, reply, error.reason, error.field) from None
+            safe = self._without_token(reply)
+            raise malformed(request, safe, error.reason, error.field) from None
 
     def _refuse_long_wait(self, request: Request) -> None:
-        longest, wait = self._quota.max_wait, self.gate.wait_left
-        if longest is not None and wait > longest:
+        longest = self._quota.max_wait
+        if longest is None:
+            return
+        wait = self._gate.wait_for(self._quota)
+        if wait > longest:
             raise RateLimitError(
                 f"{request.label} was not sent: the store's quota is spent for "
                 f"{wait:.1f} s, and max_wait is {longest:g} s",
@@ -290,6 +333,19 @@ class Transport:
                 retry_after=wait,
                 body="",
             )
+
+    def _note_wait(self, seconds: float, reason: str) -> None:
+        """Count what a session waits, once however many of its requests do, and say so."""
+        now = asyncio.get_running_loop().time()
+        news = now + seconds - max(now, self._waits_until)
+        if news <= 0:
+            return
+        self._stats.quota_seconds += news
+        self._waits_until = now + seconds
+        if news >= _WORTH_SAYING:
+            opens = datetime.now().astimezone() + timedelta(seconds=seconds)
+            _log.info("waiting %.1f s for quota, until %s: %s", seconds, f"{opens:%X}", reason)
+            self.emit(QuotaWait(seconds, reason))
 
     async def _exchange(self, request: Request) -> Reply:
         http = self._open_http()
@@ -305,6 +361,7 @@ class Transport:
                     data=request.body,
                     headers=headers,
                     allow_redirects=False,  # the token would travel along
+                    raise_for_status=False,  # whatever a lent session does
                     timeout=_NO_TIMEOUT,
                 ) as response,
             ):
@@ -318,7 +375,10 @@ class Transport:
         except aiohttp.ClientConnectorError as error:
             raise TransportError(
                 f"{request.label} could not connect: {error}",
-                method=request.method, url=str(request.url), sent=False,
+                method=request.method,
+                url=str(request.url),
+                # A lent session may have lost a first connection, and failed to open a second.
+                sent=not self._owns_http and request.method != "POST",
             ) from error  # fmt: skip
         except TransportError:
             raise
@@ -340,9 +400,16 @@ class Transport:
             )
         return self._http
 
-    def _note_pause(self, seconds: float) -> None:
-        self.stats.quota_seconds += seconds
-        self.emit(QuotaWait(seconds, "the API answered 429"))
+    def _without_token(self, reply: Reply) -> Reply:
+        """The answer for an error, in which a server that echoes what it got shows no token."""
+        token = self._headers["X-Auth-Token"]
+        # aiohttp makes surrogates of what is no UTF-8, which no terminal can print
+        reason = reply.reason.encode(errors="replace").decode()
+        return attrs.evolve(
+            reply,
+            reason=reason.replace(token, "[secure]"),
+            body=reply.body.replace(token.encode(), b"[secure]"),
+        )
 
 
 class _DroppedError(Exception):

@@ -338,8 +338,9 @@ async def test_a_refused_token_is_not_tried_again():
         assert len(sandbox.record.requests) == 1
 
 
-async def test_a_429_pauses_everyone_until_the_reset_that_it_names():
-    """All calls wait for the window together; each is then repeated, the POST too."""
+async def test_a_spent_quota_makes_everyone_wait_for_the_next_window(caplog):
+    """Nobody runs into a 429; the wait is counted, told as an event, and said in one line."""
+    caplog.set_level(logging.INFO)
     events = []
     rules = Rules(quota=5, window=30.0)
     async with (
@@ -348,12 +349,29 @@ async def test_a_429_pauses_everyone_until_the_reset_that_it_names():
     ):
         report = await session.shopper_profiles.create(range(1, 501))
         assert len(report.created) == 500
-        assert 1 <= sandbox.record.statuses[429] <= 5
-        assert session.stats.throttled == sandbox.record.statuses[429]
-        assert 30 <= asyncio.get_running_loop().time() < 61
+        assert sandbox.record.statuses[429] == session.stats.throttled == 0
+        assert 30 <= asyncio.get_running_loop().time() < 31
         assert session.quota is not None
-        assert session.quota.limit == 5
-    assert any(isinstance(e, QuotaWait) for e in events)
+        assert session.quota.limit == session.stats.window_requests == 5
+        assert 29 < session.stats.quota_seconds < 31
+    (wait,) = [e for e in events if isinstance(e, QuotaWait)]
+    assert 29 < wait.seconds < 31
+    assert "0 of 5 requests are left" in wait.reason
+    (line,) = [r for r in caplog.records if r.levelno == logging.INFO and "bcshopper" in r.name]
+    assert "for quota, until" in line.getMessage()
+
+
+async def test_a_429_all_the_same_pauses_everyone_and_the_post_is_repeated():
+    """Another app was quicker: all wait for the reset, and the refused request goes again."""
+    async with (
+        Sandbox(customers=500, rules=Rules(quota=20, window=30.0)) as sandbox,
+        sandbox.session() as session,
+    ):
+        sandbox.faults.rule(Fault.changing(lambda _: sandbox.spend(20)), method="POST", nth=2)
+        report = await session.shopper_profiles.create(range(1, 501))
+        assert len(report.created) == 500
+        assert 1 <= sandbox.record.statuses[429] <= 10
+        assert 30 <= asyncio.get_running_loop().time() < 31
 
 
 async def test_max_wait_fails_at_once_instead_of_waiting():
@@ -364,7 +382,7 @@ async def test_max_wait_fails_at_once_instead_of_waiting():
         await session.shopper_profiles.page()
         with pytest.raises(RateLimitError, match="max_wait is 5 s") as caught:
             await session.shopper_profiles.page()
-        assert 29 < caught.value.retry_after <= 30
+        assert 29 < caught.value.retry_after < 31
         assert asyncio.get_running_loop().time() < 1
 
 

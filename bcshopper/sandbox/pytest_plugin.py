@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
-from bcshopper.sandbox import Sandbox
+if TYPE_CHECKING:
+    from bcshopper.sandbox import Sandbox
 
 
 @pytest.fixture
@@ -15,5 +17,8 @@ def bcshopper_sandbox() -> Iterator[Sandbox]:
 
     It works with synchronous tests and with every plugin for asynchronous ones.
     """
+    # Every run of pytest loads this file: the import is for those that use it.
+    from bcshopper.sandbox import Sandbox  # noqa: PLC0415
+
     with Sandbox(customers=100) as sandbox:
         yield sandbox

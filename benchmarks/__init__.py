@@ -1,0 +1,1 @@
+"""How fast and how small bcshopper is, each time beside something else: `python -m benchmarks`."""

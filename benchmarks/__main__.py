@@ -1,0 +1,46 @@
+"""Measure everything, print a table, write the JSON, draw the chart."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+from benchmarks.chart import draw
+from benchmarks.figures import Figure, Skipped
+from benchmarks.listing import measure_consistency, measure_latency, measure_throughput
+from benchmarks.memory import measure_memory
+from benchmarks.pure import measure_decoding, measure_import
+from benchmarks.report import line, write_json
+from benchmarks.writing import measure_writing
+
+_MEASUREMENTS = (
+    measure_decoding,
+    measure_throughput,
+    measure_latency,
+    measure_memory,
+    measure_import,
+    measure_writing,
+    measure_consistency,
+)
+_FOLDER = Path(__file__).parent
+
+
+async def _measure() -> list[Figure | Skipped]:
+    results: list[Figure | Skipped] = []
+    for measure in _MEASUREMENTS:
+        async for result in measure():
+            print(line(result), flush=True)
+            results.append(result)
+    return results
+
+
+def main() -> None:
+    os.environ["NO_PROXY"] = "127.0.0.1"  # requests, in the PyPI clients, would ask a proxy
+    results = asyncio.run(_measure())
+    write_json(results, _FOLDER / "results.json")
+    draw(results, _FOLDER / "chart.svg")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""What bcshopper is measured against: the least code that does the same work."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+from uuid import UUID
+
+import aiohttp
+import msgspec
+
+from bcshopper import ShopperProfile
+from bcshopper._documents import CreatedProfiles, ProfileList
+
+T = TypeVar("T")
+
+CONCURRENCY = 10
+LIMIT = 250
+
+
+class Raw:
+    """aiohttp, a bare msgspec decoder into bcshopper's classes, and no care at all.
+
+    No status is looked at, nothing is retried, nobody can cancel or close it halfway.
+    """
+
+    def __init__(self, http: aiohttp.ClientSession, root: str) -> None:
+        self._http = http
+        self._url = f"{root}/shopper-profiles"
+        self._decode_list = msgspec.json.Decoder(ProfileList).decode
+        self._decode_created = msgspec.json.Decoder(CreatedProfiles).decode
+
+    async def page(self, number: int) -> ProfileList:
+        async with self._http.get(f"{self._url}?page={number}&limit={LIMIT}") as response:
+            return self._decode_list(await response.read())
+
+    async def all_by_workers(self, pages: int) -> None:
+        """Read a known number of pages, and look at each profile."""
+        numbers = iter(range(1, pages + 1))
+
+        async def work() -> None:
+            for number in numbers:
+                for _ in (await self.page(number)).data:
+                    pass
+
+        await asyncio.gather(*(work() for _ in range(CONCURRENCY)))
+
+    async def all_known(self, pages: int) -> Sequence[ProfileList]:
+        """Read a number of pages that is known beforehand."""
+        return await self._gather(self.page(n) for n in range(1, pages + 1))
+
+    async def all_learnt(self) -> Sequence[ProfileList]:
+        """Read page 1, which tells how many there are, then the others."""
+        first = await self.page(1)
+        last = first.meta.pagination.total_pages
+        return [first, *await self._gather(self.page(n) for n in range(2, last + 1))]
+
+    async def collect(self) -> list[ShopperProfile]:
+        """Keep every profile of the list."""
+        return [profile for page in await self.all_learnt() for profile in page.data]
+
+    async def create(self, customer_ids: Sequence[int], *, size: int) -> list[UUID]:
+        async def post(ids: Sequence[int]) -> CreatedProfiles:
+            body = json.dumps([{"customer_id": i} for i in ids])
+            headers = {"Content-Type": "application/json"}
+            async with self._http.post(self._url, data=body, headers=headers) as response:
+                return self._decode_created(await response.read())
+
+        answers = await self._gather(map(post, _chunks(customer_ids, size)))
+        return [profile.id for answer in answers for profile in answer.data]
+
+    async def delete(self, profile_ids: Sequence[UUID], *, size: int) -> None:
+        async def delete(ids: Sequence[UUID]) -> None:
+            query = {"id:in": ",".join(map(str, ids))}
+            async with self._http.delete(self._url, params=query) as response:
+                await response.read()
+
+        await self._gather(map(delete, _chunks(profile_ids, size)))
+
+    async def _gather(self, calls: Iterable[Any]) -> list[Any]:
+        slots = asyncio.Semaphore(CONCURRENCY)
+
+        async def in_turn(call: Any) -> Any:
+            async with slots:
+                return await call
+
+        return await asyncio.gather(*map(in_turn, calls))
+
+
+@asynccontextmanager
+async def raw(url: str, *, store: str = "x", token: str = "t"):  # noqa: ANN201
+    """Open the raw rival on a server."""
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=CONCURRENCY), headers={"X-Auth-Token": token}
+    ) as http:
+        yield Raw(http, f"{url}/stores/{store}/v3")
+
+
+def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def list_with_bigc(url: str) -> int:
+    """List with the PyPI client `bigc`, and count."""
+    from bigc.api_client import BigCommerceV3APIClient  # noqa: PLC0415 - may not be installed
+
+    class Client(BigCommerceV3APIClient):
+        # The address is written into it; all else is its own.
+        def _prepare_url(self, path: str) -> str:
+            return f"{url}/stores/{self.store_hash}/v3{path}"
+
+    return sum(1 for _ in Client("x", "t").get_many("/shopper-profiles"))
+
+
+def list_with_bigcommerce(url: str) -> int:
+    """List with the PyPI client `bigcommerce`, which knows no v3 lists: page by page, and count."""
+    from bigcommerce.connection import OAuthConnection  # noqa: PLC0415 - may not be installed
+
+    connection = OAuthConnection("client", "x", "t")
+    listed = 0
+    for number in itertools.count(1):
+        page = connection.get(f"{url}/stores/x/v3/shopper-profiles", page=number, limit=LIMIT)
+        listed += len(page["data"])
+        if number >= page["meta"]["pagination"]["total_pages"]:
+            return listed
+    raise AssertionError
