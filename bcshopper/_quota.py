@@ -238,7 +238,7 @@ class LocalQuota:
         if resets_at > self._resets_at + snapshot.window / 2:
             self._resets_at = resets_at
             self._left = snapshot.remaining
-            self._next_slot = -math.inf
+            self._next_slot = self._probed_at = -math.inf
             self._others_seen = False
             self.sent = self._in_flight + 1
         else:

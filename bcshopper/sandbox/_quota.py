@@ -8,9 +8,10 @@ import math
 class QuotaWindow:
     """Counts requests in the window that is open; the first request opens the first."""
 
-    def __init__(self, limit: int, seconds: float) -> None:
+    def __init__(self, limit: int, seconds: float, *, reset_error: float = 0.0) -> None:
         self.limit = limit
         self.seconds = seconds
+        self._reset_error = reset_error
         self._used = 0
         self._opened: float | None = None
 
@@ -24,11 +25,11 @@ class QuotaWindow:
 
     def headers(self, now: float) -> dict[str, str]:
         """The four headers that every answer carries."""
-        opened = self._turn(now)
+        left = max(0.0, self._turn(now) + self.seconds - self._reset_error - now)
         return {
             "X-Rate-Limit-Time-Window-Ms": f"{self.seconds * 1000:.0f}",
             # rounded up, so that who waits for it does not come too early
-            "X-Rate-Limit-Time-Reset-Ms": f"{math.ceil((opened + self.seconds - now) * 1000)}",
+            "X-Rate-Limit-Time-Reset-Ms": f"{math.ceil(left * 1000)}",
             "X-Rate-Limit-Requests-Quota": str(self.limit),
             "X-Rate-Limit-Requests-Left": str(self.limit - self._used),
         }

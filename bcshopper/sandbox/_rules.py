@@ -24,6 +24,7 @@ class Rules:
         links: whether lists carry `meta.pagination.links`.
         quota: requests per window; None: no quota, and no headers about it.
         window: seconds that a window lasts.
+        reset_error: seconds by which the announced end of a window is too early.
         max_concurrent: requests at once; more are answered 429 without headers. None: any number.
     """
 
@@ -37,4 +38,5 @@ class Rules:
     links: bool = True
     quota: int | None = None
     window: float = 30.0
+    reset_error: float = 0.0
     max_concurrent: int | None = None

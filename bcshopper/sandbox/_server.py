@@ -32,6 +32,7 @@ class LoggedRequest:
         query: its query, in order.
         headers: its headers, the token masked.
         body: its body.
+        at: when it came, in seconds on the event loop's clock.
         status: the answer's status; None while, or if, there is none.
     """
 
@@ -40,6 +41,7 @@ class LoggedRequest:
     query: tuple[tuple[str, str], ...]
     headers: Mapping[str, str]
     body: bytes
+    at: float
     status: int | None = None
 
 
@@ -91,7 +93,11 @@ class Server:
         """Begin a new record, and a new quota window with the next request."""
         rules = self._rules
         self.record = Record()
-        self.quota = None if rules.quota is None else QuotaWindow(rules.quota, rules.window)
+        self.quota = (
+            None
+            if rules.quota is None
+            else QuotaWindow(rules.quota, rules.window, reset_error=rules.reset_error)
+        )
 
     async def start(self, port: int) -> int:
         """Listen on 127.0.0.1, and return the port."""
@@ -129,6 +135,7 @@ class Server:
                 for k, v in request.headers.items()
             },
             await request.read(),
+            self._clock(),
         )
         record.requests.append(logged)
         record.counts[request.method, path] += 1
