@@ -16,15 +16,14 @@ the list is read once more from its end to its front, many pages at a time as lo
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import aclosing
-from typing import Any
 
 import attrs
 
 from bcshopper._models import Page, ShopperProfile
-from bcshopper._pagination import NoteDrift, PageSource
-from bcshopper._window import Spawn, in_order
+from bcshopper._pagination import NoteDrift, PageSource, Unread, read_ahead
+from bcshopper._window import Spawn
 
 Profiles = Page[ShopperProfile]
 _ID_BYTES = 16
@@ -213,25 +212,30 @@ class ConsistentWalk:
         """Fetch these pages ahead of the reader, in order, but for those past the end."""
         remaining = iter(numbers)
 
-        def next_call() -> Coroutine[Any, Any, Profiles] | None:
-            number = next((n for n in remaining if n <= self._total_pages), None)
-            return None if number is None else self._fetch(number)
+        def next_number() -> int | None:
+            return next((n for n in remaining if n <= self._total_pages), None)
 
-        pages = in_order(next_call, ahead=self._ahead, spawn=self._spawn)
+        def learn(unread: Unread) -> None:
+            self._total_pages = unread.total_pages
+
+        pages = read_ahead(self._source, next_number, learn, spawn=self._spawn, ahead=self._ahead)
         async with aclosing(pages):
             async for page in pages:
                 if page.number <= page.pagination.total_pages:
+                    self._check_full(page)
                     yield page
 
     async def _fetch(self, number: int) -> Profiles:
         page = await self._source.fetch(number)
         self._total_pages = page.pagination.total_pages
-        full = page.pagination.per_page
-        if number < page.pagination.total_pages and len(page.items) != full:
-            raise self._source.contradiction(
-                number, f"{len(page.items)} items are on a page of {full}"
-            )
+        self._check_full(page)
         return page
+
+    def _check_full(self, page: Profiles) -> None:
+        full = page.pagination.per_page
+        if page.number < page.pagination.total_pages and len(page.items) != full:
+            reason = f"{len(page.items)} items are on a page of {full}"
+            raise self._source.contradiction(page.number, reason)
 
 
 def _offset(page: Profiles) -> int:

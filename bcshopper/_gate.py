@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
@@ -12,6 +13,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 import attrs
 
 from bcshopper._quota import LocalQuota, QuotaPolicy, QuotaSnapshot, QuotaState
+from bcshopper._retry import read_retry_after
 
 OnWait: TypeAlias = Callable[[float, str], None]
 """Told how many seconds requests have to wait for quota, and why."""
@@ -66,16 +68,18 @@ class QuotaGate:
         self,
         status: int | None = None,
         headers: Mapping[str, str] | None = None,
-        asked: float | None = None,
     ) -> None:
         """Tell what came of a request that was admitted.
 
         Args:
             status: the answer's; None if none came.
             headers: the answer's.
-            asked: seconds that the answer asked to wait.
         """
-        snapshot = None if headers is None else QuotaSnapshot.from_headers(headers)
+        snapshot = asked = None
+        if status is not None and headers is not None:
+            snapshot = QuotaSnapshot.from_headers(headers)
+            if status >= 400:  # noqa: PLR2004 - HTTP
+                asked = read_retry_after(headers, status=status, now=time.time())
         self.state.finished(asyncio.get_running_loop().time(), status, snapshot, asked)
         if self._waiters:
             self._let_through()

@@ -6,7 +6,11 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from typing import Any, Protocol, TypeAlias, TypeVar
 
+import attrs
+
+from bcshopper._convert import MalformedDocumentError
 from bcshopper._models import Page
+from bcshopper._requests import Reply
 from bcshopper._window import Spawn, in_order
 from bcshopper.errors import ResponseFormatError
 
@@ -19,16 +23,72 @@ _MOST_GROWTH = 10
 _MOST_NEW_PAGES = 100
 
 
+@attrs.frozen
+class Unread:
+    """A page of which only the pagination has been read.
+
+    Whole pages wait as bytes: thousands of waiting objects would keep the garbage collector busy.
+    """
+
+    number: int
+    total_pages: int
+    reply: Reply
+
+
 class PageSource(Protocol[T]):
     """Where pages come from."""
 
     def fetch(self, number: int) -> Coroutine[Any, Any, Page[T]]:
-        """Get one page."""
+        """Get one page, and try again if it can't be read."""
+        ...
+
+    def fetch_unread(self, number: int) -> Coroutine[Any, Any, Unread]:
+        """Get one page, to be read later."""
+        ...
+
+    def read(self, unread: Unread) -> Page[T]:
+        """Read it; raises `MalformedDocumentError`."""
         ...
 
     def contradiction(self, number: int, reason: str) -> ResponseFormatError:
         """The error for a page that can't be right, beside the other pages."""
         ...
+
+
+async def read_ahead(
+    source: PageSource[T],
+    next_number: Callable[[], int | None],
+    learn: Callable[[Unread], None],
+    *,
+    spawn: Spawn,
+    ahead: int,
+) -> AsyncGenerator[Page[T]]:
+    """Yield pages in the order in which their numbers are handed out.
+
+    Args:
+        source: gets the pages.
+        next_number: hands out the next number; None if there is none, for now.
+        learn: told of each page as it arrives.
+        spawn: starts a task.
+        ahead: pages under way or waiting at most.
+    """
+
+    async def fetch(number: int) -> Unread:
+        unread = await source.fetch_unread(number)
+        learn(unread)
+        return unread
+
+    def next_call() -> Coroutine[Any, Any, Unread] | None:
+        number = next_number()
+        return None if number is None else fetch(number)
+
+    async with aclosing(in_order(next_call, ahead=ahead, spawn=spawn)) as arrived:
+        async for unread in arrived:
+            try:
+                page = source.read(unread)
+            except MalformedDocumentError:
+                page = await source.fetch(unread.number)
+            yield page
 
 
 class PageNumbers:
@@ -101,20 +161,13 @@ async def walk(
     """
     numbers = PageNumbers(first)
 
-    async def fetch(number: int) -> Page[T]:
-        page = await source.fetch(number)
-        if not numbers.learn(number, page.pagination.total_pages):
-            raise source.contradiction(
-                number, f"there are suddenly {page.pagination.total_pages} pages"
-            )
-        return page
-
-    def next_call() -> Coroutine[Any, Any, Page[T]] | None:
-        number = numbers.take()
-        return None if number is None else fetch(number)
+    def learn(unread: Unread) -> None:
+        if not numbers.learn(unread.number, unread.total_pages):
+            reason = f"there are suddenly {unread.total_pages} pages"
+            raise source.contradiction(unread.number, reason)
 
     previous: Page[T] | None = None
-    pages = in_order(next_call, ahead=ahead, spawn=spawn)
+    pages = read_ahead(source, numbers.take, learn, spawn=spawn, ahead=ahead)
     async with aclosing(pages):
         async for newest in pages:
             page = newest
@@ -123,14 +176,13 @@ async def walk(
             if previous is not None:
                 if page.items == previous.items:
                     # Rows that moved between two reads can look like this, but not twice.
-                    page = await fetch(page.number)
+                    page = await source.fetch(page.number)
                     if page.items == previous.items:
-                        raise source.contradiction(
-                            page.number, f"it repeats page {previous.number}"
-                        )
-                reason = find_drift(previous, page)
-                if reason is not None:
-                    note_drift(reason)
+                        reason = f"it repeats page {previous.number}"
+                        raise source.contradiction(page.number, reason)
+                drift = find_drift(previous, page)
+                if drift is not None:
+                    note_drift(drift)
             yield page
             previous = page
 

@@ -13,12 +13,12 @@ from bcshopper._consistent import ConsistentWalk
 from bcshopper._convert import MalformedDocumentError
 from bcshopper._create import ChunkCreation
 from bcshopper._delete import ChunkDeletion, StoreCheck
-from bcshopper._documents import read_deletion, read_profile_list
+from bcshopper._documents import read_deletion, read_pagination, read_profile_list
 from bcshopper._ids import AnyIterable, collect, customer_id, profile_id
 from bcshopper._lookup import find_profiles
 from bcshopper._models import Page, ShopperProfile
 from bcshopper._outcomes import BatchReport, Outcome
-from bcshopper._pagination import NoteDrift, find_contradiction, walk
+from bcshopper._pagination import NoteDrift, Unread, find_contradiction, walk
 from bcshopper._paginator import Paginator
 from bcshopper._requests import MAX_LIMIT, MAX_PER_WRITE, Reply, Requests
 from bcshopper._transport import Transport
@@ -247,16 +247,29 @@ class _ProfilePages:
         self._limit = limit
 
     async def fetch(self, number: int) -> Page[ShopperProfile]:
-        """Get one page; nothing in it contradicts itself."""
+        """Get one page, and try again if it can't be read."""
+        request = self._requests.list_profiles(number, self._limit)
+        return await self._transport.send(request, lambda reply: self._read(number, reply))
 
-        def read(reply: Reply) -> Page[ShopperProfile]:
-            document = read_profile_list(reply)
-            page = Page(document.data, document.meta.pagination, number, self._limit)
-            if reason := find_contradiction(page):
-                raise MalformedDocumentError(reason, "$.meta.pagination")
-            return page
+    async def fetch_unread(self, number: int) -> Unread:
+        """Get one page, to be read later."""
 
-        return await self._transport.send(self._requests.list_profiles(number, self._limit), read)
+        def read(reply: Reply) -> Unread:
+            return Unread(number, read_pagination(reply).total_pages, reply)
+
+        request = self._requests.list_profiles(number, self._limit)
+        return await self._transport.send(request, read)
+
+    def read(self, unread: Unread) -> Page[ShopperProfile]:
+        """Read it; raises `MalformedDocumentError`."""
+        return self._read(unread.number, unread.reply)
+
+    def _read(self, number: int, reply: Reply) -> Page[ShopperProfile]:
+        document = read_profile_list(reply)
+        page = Page(document.data, document.meta.pagination, number, self._limit)
+        if reason := find_contradiction(page):
+            raise MalformedDocumentError(reason, "$.meta.pagination")
+        return page
 
     def contradiction(self, number: int, reason: str) -> ResponseFormatError:
         """The error for a page that can't be right, beside the other pages."""

@@ -45,11 +45,13 @@ class QuotaSnapshot:
         Args:
             headers: an answer's, under case-insensitive names.
         """
+        if "X-Rate-Limit-Requests-Quota" not in headers:
+            return None
         try:
-            limit, remaining, window, reset = (
-                int(headers[f"X-Rate-Limit-{name}"])
-                for name in ("Requests-Quota", "Requests-Left", "Time-Window-Ms", "Time-Reset-Ms")
-            )
+            limit = int(headers["X-Rate-Limit-Requests-Quota"])
+            remaining = int(headers["X-Rate-Limit-Requests-Left"])
+            window = int(headers["X-Rate-Limit-Time-Window-Ms"])
+            reset = int(headers["X-Rate-Limit-Time-Reset-Ms"])
         except (KeyError, ValueError):
             return None
         if not (0 < limit < _ABSURD and 0 < window < _ABSURD):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from datetime import datetime, timedelta
 from typing import Any, NoReturn, TypeVar
@@ -19,7 +18,7 @@ from bcshopper._gate import QuotaGate, shared_gate
 from bcshopper._problems import api_error, malformed
 from bcshopper._quota import QuotaPolicy, QuotaSnapshot
 from bcshopper._requests import Reply, Request
-from bcshopper._retry import RetryPolicy, may_repeat, read_retry_after
+from bcshopper._retry import RetryPolicy, may_repeat
 from bcshopper._version import __version__
 from bcshopper.errors import (
     APIError,
@@ -292,8 +291,7 @@ class Transport:
             if reply is None:
                 gate.leave()
             else:
-                asked = read_retry_after(reply.headers, status=reply.status, now=time.time())
-                gate.leave(reply.status, reply.headers, asked)
+                gate.leave(reply.status, reply.headers)
         if reply.status not in _GOOD:
             reply = self._without_token(reply)
         self._stats.bytes_received += len(reply.body)

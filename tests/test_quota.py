@@ -268,13 +268,13 @@ async def test_waiters_go_in_order_and_cancelled_ones_give_their_place_back():
         await gate.admit(BURST, lambda *_: None)
         went.append(number)
         await asyncio.sleep(0.01)
-        gate.leave(200, headers(left=str(QUOTA)), None)
+        gate.leave(200, headers(left=str(QUOTA)))
 
     tasks = [asyncio.create_task(one(n)) for n in range(1000)]
     await asyncio.sleep(0)
     for task in tasks[::2]:
         task.cancel()
-    gate.leave(200, headers(limit="2000", left="1999"), None)
+    gate.leave(200, headers(limit="2000", left="1999"))
     await asyncio.gather(*tasks, return_exceptions=True)
     assert went == list(range(1, 1000, 2))
     assert gate.state.sent <= QUOTA * 4 + 1
@@ -287,7 +287,7 @@ async def test_a_waiter_cancelled_as_it_is_let_through_leaves_nothing_taken():
     second = asyncio.create_task(gate.admit(BURST, lambda *_: None))
     third = asyncio.create_task(gate.admit(BURST, lambda *_: None))
     await asyncio.sleep(0)
-    gate.leave(200, headers(limit="2", left="1"), None)  # lets the second through
+    gate.leave(200, headers(limit="2", left="1"))  # lets the second through
     second.cancel()
     await asyncio.wait([second, third])
     assert second.cancelled()
@@ -310,12 +310,12 @@ def test_the_gate_costs_next_to_nothing_when_quota_is_plenty():
     async def many():
         gate = QuotaGate(LocalQuota())
         await gate.admit(BURST, lambda *_: None)
-        gate.leave(200, headers(limit="100000", left="99999"), None)
+        gate.leave(200, headers(limit="100000", left="99999"))
         profile = cProfile.Profile()
         profile.enable()
         for _ in range(1000):
             await gate.admit(BURST, lambda *_: None)
-            gate.leave(200, None, None)
+            gate.leave(200, None)
         profile.disable()
         return sum(entry.callcount for entry in profile.getstats()) / 1000
 
