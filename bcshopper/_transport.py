@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
 from typing import Any, NoReturn, TypeVar
 
@@ -123,9 +122,7 @@ class Transport:
         self._quota = quota
         self._on_event = on_event
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._calls: set[asyncio.Timeout] = set()
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self.calls: set[_Call] = set()
         self._headers = CIMultiDict(
             {
                 "X-Auth-Token": token,
@@ -150,7 +147,7 @@ class Transport:
     @property
     def _gate(self) -> QuotaGate:
         if self._shared_gate is None:
-            raise self._closed_error()  # not to be seen: every call enters first
+            raise self.closed_error()  # not to be seen: every call enters first
         return self._shared_gate
 
     async def send(
@@ -167,7 +164,8 @@ class Transport:
             raise InvalidInputError(
                 f"refused to send DELETE {request.url}: without ids it deletes every profile"
             )
-        async with self._until_closed() as loop:
+        loop = self._enter()
+        with _Call(self):
             began, attempt = loop.time(), 0
             while True:
                 attempt += 1
@@ -189,7 +187,8 @@ class Transport:
 
         For callers that repeat a request themselves, in their own way; `send` does it for others.
         """
-        async with self._until_closed():
+        self._enter()
+        with _Call(self):
             await self._back_off(request, error, attempt, elapsed)
 
     async def _back_off(
@@ -228,35 +227,14 @@ class Transport:
     async def aclose(self) -> None:
         """Give up what is in flight or waiting, wait for it to end, and let go of the network."""
         self.closed = True
-        for call in self._calls:
-            if not call.expired():
-                call.reschedule(0.0)  # a moment long past: now
+        for call in self.calls:
+            call.abort()
         try:
-            await self._idle.wait()
+            await asyncio.gather(*(call.ended() for call in self.calls))
             await asyncio.gather(*self._tasks, return_exceptions=True)
         finally:
             if self._owns_http and self._http is not None:
                 await self._http.close()
-
-    @contextlib.asynccontextmanager
-    async def _until_closed(self) -> AsyncGenerator[asyncio.AbstractEventLoop]:
-        """Turn the closing of the session into `SessionClosedError`, wherever the block waits."""
-        loop = self._enter()
-        call = asyncio.timeout(None)
-        try:
-            async with call:
-                self._calls.add(call)
-                self._idle.clear()
-                try:
-                    yield loop
-                finally:
-                    self._calls.discard(call)
-                    if not self._calls:
-                        self._idle.set()
-        except TimeoutError:
-            if call.expired():
-                raise self._closed_error() from None
-            raise
 
     def _enter(self) -> asyncio.AbstractEventLoop:
         loop = asyncio.get_running_loop()
@@ -264,10 +242,10 @@ class Transport:
             self._loop = loop
             self._shared_gate = shared_gate(*self._store)
         if self.closed or self._loop is not loop:
-            raise self._closed_error()
+            raise self.closed_error()
         return loop
 
-    def _closed_error(self) -> SessionClosedError:
+    def closed_error(self) -> SessionClosedError:
         if self.closed:
             return SessionClosedError("the session is closed; open a new one")
         return SessionClosedError(
@@ -410,6 +388,48 @@ class Transport:
         )
 
 
+class _Call:
+    """A block that closing the session ends with `SessionClosedError`, wherever it waits.
+
+    As `asyncio.timeout` does, but without a timer, and at a third of its cost.
+    """
+
+    __slots__ = ("_aborted", "_cancelling", "_ended", "_task", "_transport")
+
+    def __init__(self, transport: Transport) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - coroutines of asyncio run in tasks
+        self._transport = transport
+        self._task = task
+        self._cancelling = task.cancelling()
+        self._aborted = False
+        self._ended = asyncio.Event()
+
+    def __enter__(self) -> None:
+        self._transport.calls.add(self)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: object
+    ) -> None:
+        self._transport.calls.discard(self)
+        self._ended.set()
+        if not self._aborted:
+            return
+        ours_alone = self._task.uncancel() <= self._cancelling
+        if ours_alone and isinstance(error, asyncio.CancelledError):
+            raise self._transport.closed_error() from None
+
+    def abort(self) -> None:
+        """End the block."""
+        if not self._aborted:
+            self._aborted = True
+            self._task.cancel()
+
+    async def ended(self) -> None:
+        """Wait until it has."""
+        await self._ended.wait()
+
+
 class _DroppedError(Exception):
     """A dropped connection, hidden from aiohttp."""
 
@@ -432,6 +452,9 @@ async def _ask_once(
 
 async def _read_bounded(response: aiohttp.ClientResponse) -> bytes:
     """Read a whole body, but never more than MAX_BODY, compressed bombs included."""
+    length = response.content_length
+    if length is not None and length <= MAX_BODY and "Content-Encoding" not in response.headers:
+        return await response.read()
     blocks: list[bytes] = []
     size = 0
     async for block in response.content.iter_any():
