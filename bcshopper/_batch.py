@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
@@ -120,11 +121,15 @@ class Batch(Generic[ItemT]):
     async def stream(self, ids: AnyIterable[Any]) -> AsyncGenerator[Outcome[ItemT]]:
         """Run over ids of any number, with no more of them in memory than are under way."""
         chunks = _Chunks(ids, self._parse, self._size)
-        async with aclosing(self._run(chunks)) as done:
-            async for account in done:
-                for outcome in account.outcomes(self._fatal):
-                    yield outcome
-                chunks.forget(account)
+        try:
+            async with aclosing(self._run(chunks)) as done:
+                async for account in done:
+                    for outcome in account.outcomes(self._fatal):
+                        yield outcome
+                    chunks.forget(account)
+        finally:
+            if chunks.gathered:
+                self._tell(Account(chunks.gathered))
         for outcome in Account(chunks.gathered).outcomes(self._fatal):
             yield outcome
         if self._fatal is not None:
@@ -146,6 +151,7 @@ class Batch(Generic[ItemT]):
                     return
                 worker = self._transport.spawn(self._work(account))
                 self._workers[worker] = account
+                worker.add_done_callback(functools.partial(self._tell, account))
                 worker.add_done_callback(done.put_nowait)
 
         feeder = self._feeder = asyncio.create_task(feed())
@@ -179,9 +185,9 @@ class Batch(Generic[ItemT]):
             account.error = error
             if isinstance(error, _FATAL):
                 self._stop(error)
-        finally:
-            outcomes = tuple(account.outcomes(self._fatal))
-            self._transport.emit(ChunkDone(self._verb, outcomes))
+
+    def _tell(self, account: Account[ItemT], _: object = None) -> None:
+        self._transport.emit(ChunkDone(self._verb, tuple(account.outcomes(self._fatal))))
 
     def _stop(self, error: BCShopperError) -> None:
         """Let what is in flight end, and nothing else go out or wait."""

@@ -105,7 +105,7 @@ def api_error(request: Request, reply: Reply, problem: Problem | None = None) ->
             status = problem.status  # an answer that is a success for others
     elif problem.status is not None and 400 <= problem.status < 600:  # noqa: PLR2004
         status = problem.status
-    title = problem.title or reply.reason or "no reason given"
+    title = problem.title or reply.reason[:_WORDS_KEPT] or "no reason given"
     message = f"{request.label} answered {status}: {title}"
     if problem.errors:
         words = "; ".join(f"{k}: {v}" for k, v in problem.errors.items())

@@ -56,7 +56,6 @@ logging.getLogger("bcshopper").addHandler(logging.NullHandler())  # silent unles
 _log = logging.getLogger("bcshopper.transport")
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
 _WORTH_SAYING = 1.0
-_GOOD = frozenset({200, 201, 204})
 
 
 class Secret(str):
@@ -257,7 +256,6 @@ class Transport:
     ) -> T:
         gate, loop = self._gate, asyncio.get_running_loop()
         await gate.admit(self._quota, self._note_wait)
-        reply: Reply | None = None
         try:
             watch.going_out()
             self._stats.requests += 1
@@ -265,11 +263,10 @@ class Transport:
                 self.emit(RequestSent(request.method, str(request.url), attempt))
             started = loop.time()
             reply = await self._exchange(request)
-        finally:
-            if reply is None:
-                gate.leave()
-            else:
-                gate.leave(reply.status, reply.headers)
+        except BaseException:
+            gate.leave()
+            raise
+        gate.leave(reply.status, reply.headers)
         if reply.status not in _GOOD:
             reply = self._without_token(reply)
         self._stats.bytes_received += len(reply.body)
@@ -287,8 +284,7 @@ class Transport:
         try:
             return read(reply)
         except MalformedDocumentError as error:
-            safe = self._without_token(reply)
-            raise malformed(request, safe, error.reason, error.field) from None
+            raise malformed(request, reply, error.reason, error.field) from None
 
     def _refuse_long_wait(self, request: Request) -> None:
         longest = self._quota.max_wait
@@ -342,7 +338,7 @@ class Transport:
                 ) as response,
             ):
                 body = await _read_bounded(response)
-                return Reply(response.status, response.reason or "", response.headers, body)
+                return self._without_token(response, body)
         except TimeoutError as error:
             raise RequestTimeoutError(
                 f"{request.label} had no whole answer within {self._timeout:g} s",
@@ -376,15 +372,19 @@ class Transport:
             )
         return self._http
 
-    def _without_token(self, reply: Reply) -> Reply:
-        """The answer for an error, in which a server that echoes what it got shows no token."""
+    def _without_token(self, response: aiohttp.ClientResponse, body: bytes) -> Reply:
+        """The answer, in which a server that echoes what it got shows no token."""
         token = self._headers["X-Auth-Token"]
-        # aiohttp makes surrogates of what is no UTF-8, which no terminal can print
-        reason = reply.reason.encode(errors="replace").decode()
-        return attrs.evolve(
-            reply,
-            reason=reason.replace(token, "[secure]"),
-            body=reply.body.replace(token.encode(), b"[secure]"),
+
+        def clean(text: str) -> str:
+            # aiohttp makes surrogates of what is no UTF-8, which no terminal can print
+            return text.encode(errors="replace").decode().replace(token, "[secure]")
+
+        return Reply(
+            response.status,
+            clean(response.reason or ""),
+            CIMultiDict((name, clean(value)) for name, value in response.headers.items()),
+            body.replace(token.encode(), b"[secure]"),
         )
 
 

@@ -91,7 +91,7 @@ class QuotaWait:
 
 @attrs.frozen
 class ChunkDone:
-    """A chunk of a batch has all of its outcomes.
+    """A chunk of a batch is done, or was given up; a bad id in a stream is one of its own.
 
     Attributes:
         verb: `create` or `delete`.
