@@ -1053,3 +1053,31 @@ async def test_no_number_is_too_long_for_the_sandbox():
     async with store(customers=1) as (_, call):
         assert (await call("GET", params={"page": "9" * 5000})).status < 500
         assert (await call("GET", CUSTOMERS, params={"id:in": "9" * 5000})).status < 500
+
+
+@pytest.mark.parametrize("fault", [Fault.slow(500.0), Fault.stall()], ids=["slow", "stall"])
+@pytest.mark.parametrize("client", ["waits", "has gone"])
+async def test_stopping_ends_handlers_that_sleep_at_once(fault, client):
+    """No task is left, and nobody waits; what had not been applied is not applied any more."""
+    before = asyncio.all_tasks()
+    loop = asyncio.get_running_loop()
+    async with aiohttp.ClientSession() as http:
+        async with Sandbox(customers=3, profiles=1) as sandbox:
+            sandbox.faults.rule(fault)
+            url = f"{sandbox.url}/stores/sandbox/v3/shopper-profiles"
+            headers = {"X-Auth-Token": sandbox.access_token}
+            request = asyncio.create_task(_fetch(http, url, headers))
+            await asyncio.sleep(2.5)
+            if client == "has gone":
+                request.cancel()
+                await asyncio.wait([request])
+            stopping = loop.time()
+        assert loop.time() - stopping < 0.1
+        await asyncio.wait([request])
+        assert request.cancelled() or isinstance(request.exception(), aiohttp.ClientError)
+        assert asyncio.all_tasks() <= before
+
+
+async def _fetch(http, url, headers):
+    async with http.get(url, headers=headers) as answer:
+        return await answer.read()

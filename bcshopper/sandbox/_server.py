@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import time
 from collections import Counter, deque
@@ -20,6 +19,7 @@ from bcshopper.sandbox._rules import Rules
 
 _LOG_LENGTH = 10_000
 _SLOWEST_CLOSE = 1.0
+_GLANCE = 1.0
 
 
 @attrs.define
@@ -85,7 +85,7 @@ class Server:
         self._prefix = f"/stores/{store_hash}/v3/"
         self._rng = rng
         self._runner: web.ServerRunner | None = None
-        self._closing: asyncio.Event | None = None
+        self._handlers: set[asyncio.Task[object]] = set()
         self.reset()
         self._clock: Callable[[], float] = time.monotonic
 
@@ -102,7 +102,6 @@ class Server:
     async def start(self, port: int) -> int:
         """Listen on 127.0.0.1, and return the port."""
         self._clock = asyncio.get_running_loop().time
-        self._closing = asyncio.Event()
         self._runner = web.ServerRunner(
             web.Server(self._handle, access_log=None), shutdown_timeout=_SLOWEST_CLOSE
         )
@@ -114,9 +113,16 @@ class Server:
 
     async def stop(self) -> None:
         """Stop listening and cut what is under way."""
-        if self._runner is not None and self._closing is not None:
-            self._closing.set()
-            await self._runner.cleanup()
+        if self._runner is None:
+            return
+        for site in list(self._runner.sites):
+            await site.stop()
+        # Handlers whose client has gone are unknown to aiohttp by now.
+        handlers = list(self._handlers)
+        for handler in handlers:
+            handler.cancel()
+        await asyncio.gather(*handlers, return_exceptions=True)
+        await self._runner.cleanup()
 
     def spend(self, count: int) -> None:
         """Use up quota, as another app on the store does."""
@@ -124,6 +130,10 @@ class Server:
             self.quota.spend(count, self._clock())
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        handler = asyncio.current_task()
+        if handler is not None:  # it always is one
+            self._handlers.add(handler)
+            handler.add_done_callback(self._handlers.discard)
         record = self.record
         path = request.path.removeprefix(self._prefix)
         logged = LoggedRequest(
@@ -208,11 +218,8 @@ class Server:
             response.content_length = len(answer.body)
             await response.prepare(request)
             await response.write(answer.body[: len(answer.body) // 2])
-        while fault.ending == "stall" and not (
-            self._closing is None or self._closing.is_set() or _is_gone(request)
-        ):
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._closing.wait(), _SLOWEST_CLOSE)
+        while fault.ending == "stall" and not _is_gone(request):  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(_GLANCE)
         if request.transport is not None:
             request.transport.abort()
         return response
