@@ -27,7 +27,7 @@ def customer_id(value: Any) -> int:
     except TypeError:
         number = 0
     if isinstance(value, bool) or not 1 <= number <= _LARGEST:
-        raise InvalidInputError(f"{value!r} is not a customer id: give a whole number from 1")
+        raise InvalidInputError(f"{_shown(value)} is not a customer id: give a whole number from 1")
     return number
 
 
@@ -44,7 +44,14 @@ def profile_id(value: Any) -> UUID:
             return UUID(value)
     except ValueError:
         pass
-    raise InvalidInputError(f"{value!r} is not a profile id: give a UUID or its text")
+    raise InvalidInputError(f"{_shown(value)} is not a profile id: give a UUID or its text")
+
+
+def _shown(value: object) -> str:
+    try:
+        return f"{value!r:.200}"
+    except ValueError:  # Python refuses to print a number of thousands of digits
+        return "a number of thousands of digits"
 
 
 def iterate(ids: AnyIterable[T]) -> AsyncIterator[T]:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import operator
 import os
 import signal
 import subprocess
@@ -12,7 +13,9 @@ from uuid import uuid4
 import pytest
 
 from bcshopper import __version__
+from bcshopper._cli._commands import _write
 from bcshopper.sandbox import Fault, Sandbox
+from tests.conftest import run
 
 pytestmark = pytest.mark.real_time
 
@@ -127,6 +130,14 @@ def test_delete_of_nothing_sends_nothing(sandbox, stdin):
         (["delete", "7"], "", "argument 1: '7' is not a profile id"),
         (["create", "--from", "/nowhere"], "", "No such file"),
         (["nonsense"], "", "No such command"),
+        (["create", "9" * 5000], "", "is not a customer id"),
+        (["create", "--from", sys.executable], "", "is no text file"),
+        (["delete"], str(uuid4()), "ids from standard input need --yes"),
+        (["delete", "--from", "-"], str(uuid4()), "ids from standard input need --yes"),
+        (["sandbox", "--port", "65536"], "", "--port"),
+        (["sandbox", "--port", "-1"], "", "--port"),
+        (["sandbox", "--customers", "-1"], "", "--customers"),
+        (["sandbox", "--profiles", "-1"], "", "--profiles"),
     ],
 )
 def test_bad_usage_is_named_and_exits_with_2(sandbox, arguments, stdin, words):
@@ -134,7 +145,42 @@ def test_bad_usage_is_named_and_exits_with_2(sandbox, arguments, stdin, words):
     done = bcshopper(*arguments, sandbox=sandbox, stdin=stdin)
     assert done.returncode == 2
     assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr) < 1000
     assert not sandbox.record.requests
+
+
+def test_a_repeated_id_is_asked_for_once(sandbox):
+    """The question has the number of profiles, not of arguments."""
+    target = str(next(iter(sandbox.store.profiles)))
+    done = bcshopper("delete", target, target.upper(), sandbox=sandbox, stdin="y\n")
+    assert "Delete 1 shopper profiles?" in done.stderr
+    assert done.returncode == 0
+
+
+def test_a_port_in_use_is_one_line_and_exits_with_4(sandbox):
+    """No traceback for another program's port."""
+    done = bcshopper("sandbox", "--port", sandbox.url.rpartition(":")[2])
+    assert done.returncode == 4
+    assert len(done.stderr.splitlines()) == 1
+    assert "address already in use" in done.stderr
+
+
+@pytest.mark.parametrize("verb", ["create", "delete"])
+def test_a_store_out_of_reach_exits_with_4(verb, monkeypatch, capsys):
+    """Where nothing at all could be sent; the ids have their lines all the same."""
+    with Sandbox() as sandbox:
+        pass
+    for name, value in environment(sandbox).items():
+        monkeypatch.setenv(name, value)
+    ids = {"create": [1, 2], "delete": [uuid4(), uuid4()]}[verb]
+    stream = operator.attrgetter(f"{verb}_stream")
+    with pytest.raises(SystemExit) as caught:  # in virtual time, for the retries
+        run(_write(verb, ids, lambda s: stream(s.shopper_profiles)(ids), fmt=None, sandbox=False))
+    assert caught.value.code == 4
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 2
+    assert "2 of 2 ids failed" in err
 
 
 def test_missing_or_refused_credentials_exit_with_3(sandbox):

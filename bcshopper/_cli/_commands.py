@@ -12,7 +12,7 @@ import click
 
 from bcshopper import _ids
 from bcshopper._cli._demo import run_demo
-from bcshopper._cli._input import read_ids
+from bcshopper._cli._input import is_stdin, read_ids
 from bcshopper._cli._output import (
     FORMATS,
     OUTCOME_COLUMNS,
@@ -23,7 +23,7 @@ from bcshopper._cli._output import (
     writer,
 )
 from bcshopper._cli._progress import progress_bar, stderr
-from bcshopper._outcomes import Outcome
+from bcshopper._outcomes import Outcome, Status
 from bcshopper._session import Session
 from bcshopper._version import __version__
 from bcshopper.errors import (
@@ -31,6 +31,7 @@ from bcshopper.errors import (
     BCShopperError,
     InvalidInputError,
     PermissionDeniedError,
+    TransportError,
 )
 from bcshopper.sandbox import Sandbox
 
@@ -43,6 +44,7 @@ EXIT_INTERRUPTED = 130
 
 _SANDBOX_CUSTOMERS = 1000
 _SANDBOX_PROFILES = 100
+_MOST_DIGITS = 100
 
 _format_option = click.option(
     "--format", "fmt", type=click.Choice(FORMATS),
@@ -123,19 +125,33 @@ def delete(
     """Delete these profiles; safe to repeat."""
     ids = read_ids(profile_ids, source, _ids.profile_id)
     if not yes:
-        click.confirm(f"Delete {len(ids):,} shopper profiles?", abort=True, err=True)
+        if is_stdin(profile_ids, source):
+            raise click.UsageError("ids from standard input need --yes: nobody can be asked there")
+        click.confirm(f"Delete {len(set(ids)):,} shopper profiles?", abort=True, err=True)
     _run(_write("delete", ids, lambda s: s.shopper_profiles.delete_stream(ids), fmt, sandbox))
 
 
 @bcshopper.command()
-@click.option("--port", default=8080, show_default=True, help="0 picks a free one.")
-@click.option("--customers", default=_SANDBOX_CUSTOMERS, show_default=True)
-@click.option("--profiles", default=_SANDBOX_PROFILES, show_default=True)
+@click.option(
+    "--port", default=8080, show_default=True, type=click.IntRange(0, 65535),
+    help="0 picks a free one.",
+)  # fmt: skip
+@click.option(
+    "--customers", default=_SANDBOX_CUSTOMERS, show_default=True, type=click.IntRange(min=0)
+)
+@click.option(
+    "--profiles", default=_SANDBOX_PROFILES, show_default=True, type=click.IntRange(min=0)
+)
 def sandbox(port: int, customers: int, profiles: int) -> None:
     """Serve an embedded store until interrupted."""
 
     async def job() -> None:
-        async with Sandbox(customers=customers, profiles=profiles, port=port) as store:
+        async with AsyncExitStack() as stack:
+            store = Sandbox(customers=customers, profiles=profiles, port=port)
+            try:
+                await stack.enter_async_context(store)
+            except OSError as error:
+                _fail(error, EXIT_API)
             click.echo(f"export BIGCOMMERCE_BASE_URL={store.url}")
             click.echo(f"export BIGCOMMERCE_STORE_HASH={store.store_hash}")
             click.echo(f"export BIGCOMMERCE_ACCESS_TOKEN={store.access_token}")
@@ -152,7 +168,7 @@ async def _write(
     fmt: Format | None,
     sandbox: bool,  # noqa: FBT001 - a flag of the command line, handed through
 ) -> None:
-    failed = 0
+    failed = unreached = 0
     console = stderr()
     write = writer(fmt, OUTCOME_COLUMNS)
     async with _session(sandbox=sandbox) as session, aclosing(stream(session)) as outcomes:
@@ -161,10 +177,15 @@ async def _write(
             async for outcome in outcomes:
                 write(outcome_row(outcome))
                 failed += not outcome.ok
+                unreached += _never_left(outcome)
                 progress.advance(task)
     if failed:
         console.print(f"{failed:,} of {len(set(ids)):,} ids failed")
-        sys.exit(EXIT_SOME_FAILED)
+        sys.exit(EXIT_API if unreached == len(set(ids)) else EXIT_SOME_FAILED)
+
+
+def _never_left(outcome: Outcome[object]) -> bool:
+    return outcome.status is Status.NOT_SENT and isinstance(outcome.error, TransportError)
 
 
 @asynccontextmanager
@@ -187,7 +208,8 @@ def _session_from_env() -> Session:
 
 
 def _customer_id(text: str) -> int:
-    return _ids.customer_id(int(text) if text.isdecimal() else text)
+    # Python refuses to read a number of thousands of digits.
+    return _ids.customer_id(int(text) if text.isdecimal() and len(text) <= _MOST_DIGITS else text)
 
 
 def _run(job: Awaitable[None]) -> None:
@@ -204,6 +226,6 @@ def _run(job: Awaitable[None]) -> None:
         sys.exit(EXIT_INTERRUPTED)
 
 
-def _fail(error: BCShopperError, code: int) -> NoReturn:
+def _fail(error: Exception, code: int) -> NoReturn:
     click.echo(f"bcshopper: {error}", err=True)
     sys.exit(code)

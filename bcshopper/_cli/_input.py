@@ -36,10 +36,18 @@ def read_ids(
     return list(_parse(named, parse))
 
 
+def is_stdin(arguments: tuple[str, ...], source: TextIO | None) -> bool:
+    """Whether `read_ids` reads standard input for these."""
+    return not arguments and (source is None or source.name == sys.stdin.name)
+
+
 def _lines(source: TextIO) -> Iterator[tuple[str, str]]:
-    for number, line in enumerate(source, 1):
-        if line.strip():
-            yield f"{source.name}, line {number}", line.strip()
+    try:
+        for number, line in enumerate(source, 1):
+            if line.strip():
+                yield f"{source.name}, line {number}", line.strip()
+    except UnicodeDecodeError:
+        raise click.UsageError(f"{source.name} is no text file") from None
 
 
 def _parse(named: Iterable[tuple[str, str]], parse: Callable[[str], T]) -> Iterator[T]:
