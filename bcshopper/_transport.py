@@ -56,6 +56,8 @@ logging.getLogger("bcshopper").addHandler(logging.NullHandler())  # silent unles
 _log = logging.getLogger("bcshopper.transport")
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
 _WORTH_SAYING = 1.0
+_GOOD = frozenset({200, 201, 204})
+_SECRET_LENGTH = 16
 
 
 class Secret(str):
@@ -267,7 +269,7 @@ class Transport:
             gate.leave()
             raise
         gate.leave(reply.status, reply.headers)
-        if reply.status not in _GOOD:
+        if reply.status not in _GOOD or self._is_echoed(reply):
             reply = self._without_token(reply)
         self._stats.bytes_received += len(reply.body)
         if self._on_event is not None:
@@ -284,7 +286,9 @@ class Transport:
         try:
             return read(reply)
         except MalformedDocumentError as error:
-            raise malformed(request, reply, error.reason, error.field) from None
+            reason, field = error.reason, error.field
+        reply = self._without_token(reply)
+        raise malformed(request, reply, reason, field)
 
     def _refuse_long_wait(self, request: Request) -> None:
         longest = self._quota.max_wait
@@ -338,7 +342,7 @@ class Transport:
                 ) as response,
             ):
                 body = await _read_bounded(response)
-                return self._without_token(response, body)
+                return Reply(response.status, response.reason or "", response.headers, body)
         except TimeoutError as error:
             raise RequestTimeoutError(
                 f"{request.label} had no whole answer within {self._timeout:g} s",
@@ -372,8 +376,13 @@ class Transport:
             )
         return self._http
 
-    def _without_token(self, response: aiohttp.ClientResponse, body: bytes) -> Reply:
-        """The answer, in which a server that echoes what it got shows no token."""
+    def _is_echoed(self, reply: Reply) -> bool:
+        token = self._headers["X-Auth-Token"]
+        # What is shorter is nobody's secret, and may be part of any body.
+        return len(token) >= _SECRET_LENGTH and token.encode() in reply.body
+
+    def _without_token(self, reply: Reply) -> Reply:
+        """The answer for an error, in which a server that echoes what it got shows no token."""
         token = self._headers["X-Auth-Token"]
 
         def clean(text: str) -> str:
@@ -381,10 +390,10 @@ class Transport:
             return text.encode(errors="replace").decode().replace(token, "[secure]")
 
         return Reply(
-            response.status,
-            clean(response.reason or ""),
-            CIMultiDict((name, clean(value)) for name, value in response.headers.items()),
-            body.replace(token.encode(), b"[secure]"),
+            reply.status,
+            clean(reply.reason),
+            CIMultiDict((name, clean(value)) for name, value in reply.headers.items()),
+            reply.body.replace(token.encode(), b"[secure]"),
         )
 
 

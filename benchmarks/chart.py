@@ -26,9 +26,7 @@ def draw(results: Sequence[Figure | Skipped], path: Path) -> None:
         upper, lower = canvas.subplots(2, 1, gridspec_kw={"height_ratios": heights})
         _bars(upper, aimed)
         upper.axvline(1, color=_MARK, linewidth=0.8)
-        upper.set_title(
-            "bcshopper by the least code that does the same (1 is as good; | is the target)"
-        )
+        upper.set_title("bcshopper by the least code that does the same (lines: 1 and the targets)")
         _bars(lower, beside)
         lower.set_title("bcshopper by PyPI clients, pages per second (more is better)")
         canvas.tight_layout()
@@ -41,10 +39,11 @@ def _bars(axes: Axes, figures: Sequence[Figure]) -> None:
     places = range(len(figures))
     axes.barh(places, [f.value for f in figures], color=colors, height=0.6)
     for place, figure in zip(places, figures, strict=True):
-        axes.text(figure.value, place, f" {figure.value:.2f}", va="center")
+        label = f" {figure.value:.3g}" + (f" ({figure.target})" if figure.target else "")
+        axes.text(max(figure.value, figure.limit or 0), place, label, va="center")
         if figure.limit is not None:
             axes.plot([figure.limit] * 2, [place - 0.4, place + 0.4], color=_MARK, linewidth=1.5)
     axes.set_yticks(places, names)
     axes.invert_yaxis()
-    axes.margins(x=0.12)
+    axes.margins(x=0.3)
     axes.spines[["top", "right"]].set_visible(False)

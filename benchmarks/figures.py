@@ -18,7 +18,7 @@ class Figure:
         theirs: what the rival came to.
         unit: of both.
         comparison: `ratio` is ours by theirs, `difference` is ours less theirs.
-        limit: the target for it; None where the issue sets none.
+        limit: the target for it; None if there is none.
         at_least: whether the target is a lower bound; an upper one otherwise.
     """
 
