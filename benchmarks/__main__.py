@@ -11,6 +11,7 @@ from benchmarks.figures import Figure, Skipped
 from benchmarks.listing import measure_consistency, measure_latency, measure_throughput
 from benchmarks.memory import measure_memory
 from benchmarks.pure import measure_decoding, measure_import
+from benchmarks.quota import count_refusals, draw_quota, run_all
 from benchmarks.report import line, write_json
 from benchmarks.writing import measure_writing
 
@@ -38,6 +39,10 @@ async def _measure() -> list[Figure | Skipped]:
 def main() -> None:
     os.environ["NO_PROXY"] = "127.0.0.1"  # requests, in the PyPI clients, would ask a proxy
     results = asyncio.run(_measure())
+    runs = run_all()
+    results.append(count_refusals(runs))
+    print(line(results[-1]))
+    draw_quota(runs, _FOLDER / "quota.svg")
     write_json(results, _FOLDER / "results.json")
     draw(results, _FOLDER / "chart.svg")
 

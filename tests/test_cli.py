@@ -1,5 +1,6 @@
 """The command line, as processes against a store in another thread."""
 
+import contextlib
 import csv
 import io
 import json
@@ -14,7 +15,7 @@ import pytest
 
 from bcshopper import __version__
 from bcshopper._cli._commands import _write
-from bcshopper.sandbox import Fault, Sandbox
+from bcshopper.sandbox import Fault, Rules, Sandbox
 from tests.conftest import run
 
 pytestmark = pytest.mark.real_time
@@ -247,3 +248,32 @@ def test_without_the_extra_one_line_says_how_to_install_it(tmp_path):
     done = bcshopper("demo", PYTHONPATH=str(tmp_path))
     assert done.stderr == "the command line needs an extra: pip install 'bcshopper[cli]'\n"
     assert done.returncode == 1
+
+
+def test_the_progress_bar_says_when_it_waits_for_quota():
+    """On a terminal, a long silence has its reason beside it."""
+    import pty
+    import threading
+
+    terminal, process_side = pty.openpty()
+    shown = []
+
+    def read():
+        with contextlib.suppress(OSError):
+            while block := os.read(terminal, 1000):
+                shown.append(block)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    with Sandbox(customers=200, rules=Rules(quota=2, window=2.0)) as sandbox:
+        ids = "\n".join(map(str, range(1, 151)))
+        subprocess.run(
+            [*BCSHOPPER, "create", "--from", "-"], env=environment(sandbox, TERM="xterm"),
+            input=ids, stdout=subprocess.DEVNULL, stderr=process_side, text=True, check=True,
+            timeout=60,
+        )  # fmt: skip
+        assert len(sandbox.store.profiles) == 150
+    os.close(process_side)
+    reader.join()
+    os.close(terminal)
+    assert b"s for quota" in b"".join(shown)

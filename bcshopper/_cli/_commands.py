@@ -33,6 +33,7 @@ from bcshopper.errors import (
     PermissionDeniedError,
     TransportError,
 )
+from bcshopper.events import Event, QuotaWait
 from bcshopper.sandbox import Sandbox
 
 T = TypeVar("T")
@@ -171,14 +172,28 @@ async def _write(
     failed = unreached = 0
     console = stderr()
     write = writer(fmt, OUTCOME_COLUMNS)
-    async with _session(sandbox=sandbox) as session, aclosing(stream(session)) as outcomes:
-        with progress_bar(console) as progress:
-            task = progress.add_task(verb, total=len(set(ids)))
+    with progress_bar(console) as progress:
+        task = progress.add_task(verb, total=len(set(ids)))
+        loop, waits_until = asyncio.get_running_loop(), 0.0
+
+        def watch(event: Event) -> None:
+            nonlocal waits_until
+            if isinstance(event, QuotaWait):
+                waits_until = loop.time() + event.seconds
+                waiting = f"{verb}: waiting {event.seconds:.0f} s for quota"
+                progress.update(task, description=waiting)
+
+        async with (
+            _session(sandbox=sandbox, on_event=watch) as session,
+            aclosing(stream(session)) as outcomes,
+        ):
             async for outcome in outcomes:
                 write(outcome_row(outcome))
                 failed += not outcome.ok
                 unreached += _never_left(outcome)
                 progress.advance(task)
+                if loop.time() >= waits_until:
+                    progress.update(task, description=verb)
     if failed:
         console.print(f"{failed:,} of {len(set(ids)):,} ids failed")
         sys.exit(EXIT_API if unreached == len(set(ids)) else EXIT_SOME_FAILED)
@@ -189,20 +204,22 @@ def _never_left(outcome: Outcome[object]) -> bool:
 
 
 @asynccontextmanager
-async def _session(*, sandbox: bool) -> AsyncIterator[Session]:
+async def _session(
+    *, sandbox: bool, on_event: Callable[[Event], None] | None = None
+) -> AsyncIterator[Session]:
     async with AsyncExitStack() as stack:
         if sandbox:
             store = await stack.enter_async_context(
                 Sandbox(customers=_SANDBOX_CUSTOMERS, profiles=_SANDBOX_PROFILES)
             )
-            yield await stack.enter_async_context(store.session())
+            yield await stack.enter_async_context(store.session(on_event=on_event))
         else:
-            yield await stack.enter_async_context(_session_from_env())
+            yield await stack.enter_async_context(_session_from_env(on_event))
 
 
-def _session_from_env() -> Session:
+def _session_from_env(on_event: Callable[[Event], None] | None) -> Session:
     try:
-        return Session.from_env()
+        return Session.from_env(on_event=on_event)
     except InvalidInputError as error:
         _fail(error, EXIT_CREDENTIALS)
 
