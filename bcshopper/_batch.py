@@ -52,7 +52,7 @@ class Batch(Generic[ItemT]):
         transport: through which everything goes.
         parse: checks one id.
         size: ids per chunk.
-        settle: settles all ids of a chunk's account; calls `before_send` whenever ids go out.
+        settle: settles all ids of a chunk's account, and sends them with `watch`.
     """
 
     def __init__(
