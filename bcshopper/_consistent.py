@@ -22,7 +22,7 @@ from contextlib import aclosing
 import attrs
 
 from bcshopper._models import Page, ShopperProfile
-from bcshopper._pagination import NoteDrift, PageSource, Unread, read_ahead
+from bcshopper._pagination import NoteDrift, PageSource, read_ahead
 from bcshopper._window import Spawn
 
 Profiles = Page[ShopperProfile]
@@ -215,8 +215,8 @@ class ConsistentWalk:
         def next_number() -> int | None:
             return next((n for n in remaining if n <= self._total_pages), None)
 
-        def learn(unread: Unread) -> None:
-            self._total_pages = unread.total_pages
+        def learn(page: Profiles) -> None:
+            self._total_pages = page.pagination.total_pages
 
         pages = read_ahead(self._source, next_number, learn, spawn=self._spawn, ahead=self._ahead)
         async with aclosing(pages):

@@ -28,13 +28,6 @@ class ProfileList:
 
 
 @attrs.frozen
-class ListHead:
-    """Any list, as far as its pagination."""
-
-    meta: ListMeta
-
-
-@attrs.frozen
 class CreatedProfiles:
     """`POST /shopper-profiles`, also where it refused some."""
 
@@ -56,11 +49,6 @@ class CustomerList:
     data: tuple[Customer, ...]
     meta: ListMeta
     errors: Any = None
-
-
-def read_pagination(reply: Reply) -> Pagination:
-    """Read of any list only where it stands, which takes a sixth of the time."""
-    return converter.loads(reply.body, ListHead).meta.pagination
 
 
 def read_profile_list(reply: Reply) -> ProfileList:

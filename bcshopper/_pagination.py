@@ -25,13 +25,13 @@ _MOST_NEW_PAGES = 100
 
 @attrs.frozen
 class Unread:
-    """A page of which only the pagination has been read.
+    """A page that has come, as bytes.
 
-    Whole pages wait as bytes: thousands of waiting objects would keep the garbage collector busy.
+    Only when its turn comes is it read: thousands of waiting objects would keep the garbage
+    collector busy.
     """
 
     number: int
-    total_pages: int
     reply: Reply
 
 
@@ -55,10 +55,10 @@ class PageSource(Protocol[T]):
         ...
 
 
-async def read_ahead(
+def read_ahead(
     source: PageSource[T],
     next_number: Callable[[], int | None],
-    learn: Callable[[Unread], None],
+    learn: Callable[[Page[T]], None],
     *,
     spawn: Spawn,
     ahead: int,
@@ -68,37 +68,33 @@ async def read_ahead(
     Args:
         source: gets the pages.
         next_number: hands out the next number; None if there is none, for now.
-        learn: told of each page as it arrives.
+        learn: told of each page before the next number is asked for.
         spawn: starts a task.
         ahead: pages under way or waiting at most.
     """
 
-    async def fetch(number: int) -> Unread:
-        unread = await source.fetch_unread(number)
-        learn(unread)
-        return unread
-
     def next_call() -> Coroutine[Any, Any, Unread] | None:
         number = next_number()
-        return None if number is None else fetch(number)
+        return None if number is None else source.fetch_unread(number)
 
-    async with aclosing(in_order(next_call, ahead=ahead, spawn=spawn)) as arrived:
-        async for unread in arrived:
-            try:
-                page = source.read(unread)
-            except MalformedDocumentError:
-                page = await source.fetch(unread.number)
-            yield page
+    async def read(unread: Unread) -> Page[T]:
+        try:
+            page = source.read(unread)
+        except MalformedDocumentError:
+            page = await source.fetch(unread.number)
+        learn(page)
+        return page
+
+    return in_order(next_call, read, ahead=ahead, spawn=spawn)
 
 
 class PageNumbers:
-    """Which page to ask for next: pure state, told of each page that came."""
+    """Which page to ask for next: pure state, told of each page in its turn."""
 
     def __init__(self, first: int) -> None:
         self._next = first
         self._last = first  # until a page tells, only the first is known to be there
         self._most: int | None = None
-        self._newest = 0
 
     def take(self) -> int | None:
         """The next page's number; None while no further page is known."""
@@ -107,22 +103,15 @@ class PageNumbers:
         self._next += 1
         return self._next - 1
 
-    def learn(self, number: int, total_pages: int) -> bool:
-        """Take the newest answer's word: pages may have been appended or dropped meanwhile.
-
-        The newest is that of the furthest page, which was asked for last; answers overtake.
-
-        Args:
-            number: the page that came.
-            total_pages: how many pages there are, by it.
+    def learn(self, total_pages: int) -> bool:
+        """Take the word of the page whose turn it is: some may have been appended or dropped.
 
         Returns:
             False if the list grows as no list does.
         """
         if self._most is None:
             self._most = _MOST_GROWTH * total_pages + _MOST_NEW_PAGES
-        if number > self._newest:
-            self._newest, self._last = number, total_pages
+        self._last = total_pages
         return total_pages <= self._most
 
 
@@ -161,10 +150,10 @@ async def walk(
     """
     numbers = PageNumbers(first)
 
-    def learn(unread: Unread) -> None:
-        if not numbers.learn(unread.number, unread.total_pages):
-            reason = f"there are suddenly {unread.total_pages} pages"
-            raise source.contradiction(unread.number, reason)
+    def learn(page: Page[T]) -> None:
+        total_pages = page.pagination.total_pages
+        if not numbers.learn(total_pages):
+            raise source.contradiction(page.number, f"there are suddenly {total_pages} pages")
 
     previous: Page[T] | None = None
     pages = read_ahead(source, numbers.take, learn, spawn=spawn, ahead=ahead)

@@ -13,7 +13,7 @@ from bcshopper._consistent import ConsistentWalk
 from bcshopper._convert import MalformedDocumentError
 from bcshopper._create import ChunkCreation
 from bcshopper._delete import ChunkDeletion, StoreCheck
-from bcshopper._documents import read_deletion, read_pagination, read_profile_list
+from bcshopper._documents import read_deletion, read_profile_list
 from bcshopper._ids import AnyIterable, collect, customer_id, profile_id
 from bcshopper._lookup import find_profiles
 from bcshopper._models import Page, ShopperProfile
@@ -207,12 +207,15 @@ class ShopperProfiles:
             return find_profiles(self._transport, self._requests, chunk)
 
         result: dict[int, UUID | None] = dict.fromkeys(ids)
-        answers = in_order(
-            next_call, ahead=2 * self._transport.concurrency, spawn=self._transport.spawn
-        )
+
+        async def keep(found: dict[int, UUID]) -> None:
+            result.update(found)
+
+        ahead = 2 * self._transport.concurrency
+        answers = in_order(next_call, keep, ahead=ahead, spawn=self._transport.spawn)
         async with aclosing(answers):
-            async for found in answers:
-                result.update(found)
+            async for _ in answers:
+                pass
         return result
 
     def _creation(self) -> Batch[int]:
@@ -253,12 +256,8 @@ class _ProfilePages:
 
     async def fetch_unread(self, number: int) -> Unread:
         """Get one page, to be read later."""
-
-        def read(reply: Reply) -> Unread:
-            return Unread(number, read_pagination(reply).total_pages, reply)
-
         request = self._requests.list_profiles(number, self._limit)
-        return await self._transport.send(request, read)
+        return await self._transport.send(request, lambda reply: Unread(number, reply))
 
     def read(self, unread: Unread) -> Page[ShopperProfile]:
         """Read it; raises `MalformedDocumentError`."""

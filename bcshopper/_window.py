@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 class Spawn(Protocol):
@@ -18,15 +19,17 @@ class Spawn(Protocol):
 
 async def in_order(
     next_call: Callable[[], Coroutine[Any, Any, T] | None],
+    finish: Callable[[T], Awaitable[U]],
     *,
     ahead: int,
     spawn: Spawn,
-) -> AsyncGenerator[T]:
+) -> AsyncGenerator[U]:
     """Yield the results of calls in the order in which they are handed out.
 
     Args:
         next_call: hands out the next call; None if there is none, for now: it is asked again
             after each result.
+        finish: makes of a result, when its turn comes, what is yielded; `next_call` is asked after.
         ahead: how many calls may be under way or done and not yet yielded.
         spawn: starts a task.
     """
@@ -42,8 +45,9 @@ async def in_order(
         while tasks:
             result = await tasks[0]
             tasks.popleft()
+            finished = await finish(result)
             fill()
-            yield result
+            yield finished
     finally:
         for task in tasks:
             task.cancel()
