@@ -111,7 +111,7 @@ class Batch(Generic[ItemT]):
         except (asyncio.CancelledError, Exception) as error:
             # The documented way to it is BatchReport.from_exception. A subclass of CancelledError
             # would not do: asyncio.timeout does not take it for a cancellation before 3.13.
-            error.report = account_for_all()  # type: ignore[union-attr]
+            error.report = account_for_all()  # type: ignore[union-attr]  # any exception takes one
             raise
         result = account_for_all()
         if check:

@@ -35,7 +35,7 @@ from bcshopper.errors import (
 ErrorT = TypeVar("ErrorT", bound=BCShopperError)
 
 # A gateway gave up on a server that may still be at work, so that a look-up can come too early.
-_MAY_LAND_LATE = frozenset({408, 423, 425, 502, 504})
+_MAY_LAND_LATE = frozenset({502, 504})
 
 
 @attrs.frozen
