@@ -57,7 +57,6 @@ _log = logging.getLogger("bcshopper.transport")
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
 _WORTH_SAYING = 1.0
 _GOOD = frozenset({200, 201, 204})
-_SECRET_LENGTH = 16
 
 
 class Secret(str):
@@ -269,7 +268,7 @@ class Transport:
             gate.leave()
             raise
         gate.leave(reply.status, reply.headers)
-        if reply.status not in _GOOD or self._is_echoed(reply):
+        if reply.status not in _GOOD:
             reply = self._without_token(reply)
         self._stats.bytes_received += len(reply.body)
         if self._on_event is not None:
@@ -285,10 +284,12 @@ class Transport:
             raise api_error(request, reply)
         try:
             return read(reply)
+        except MalformedDocumentError:
+            reply = self._without_token(reply)
+        try:
+            return read(reply)  # once more: what is wrong may be quoted, and hold the token
         except MalformedDocumentError as error:
-            reason, field = error.reason, error.field
-        reply = self._without_token(reply)
-        raise malformed(request, reply, reason, field)
+            raise malformed(request, reply, error.reason, error.field) from None
 
     def _refuse_long_wait(self, request: Request) -> None:
         longest = self._quota.max_wait
@@ -375,11 +376,6 @@ class Transport:
                 middlewares=(_ask_once,),
             )
         return self._http
-
-    def _is_echoed(self, reply: Reply) -> bool:
-        token = self._headers["X-Auth-Token"]
-        # What is shorter is nobody's secret, and may be part of any body.
-        return len(token) >= _SECRET_LENGTH and token.encode() in reply.body
 
     def _without_token(self, reply: Reply) -> Reply:
         """The answer for an error, in which a server that echoes what it got shows no token."""
