@@ -33,7 +33,8 @@ class Status(Enum):
     """Something fatal or a cancellation came first; nothing was changed."""
 
 
-_GOOD = frozenset({Status.CREATED, Status.EXISTS, Status.DELETED})
+GOOD = frozenset({Status.CREATED, Status.EXISTS, Status.DELETED})
+"""What is as the call promises."""
 
 
 @attrs.frozen
@@ -57,7 +58,7 @@ class Outcome(Generic[ItemT_co]):
     @property
     def ok(self) -> bool:
         """Whether the id is as the call promises: created, existing or deleted."""
-        return self.status in _GOOD
+        return self.status in GOOD
 
 
 @attrs.frozen(repr=False)

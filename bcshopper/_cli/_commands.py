@@ -1,248 +1,420 @@
-"""The commands, their arguments and their exit codes."""
+"""The commands and their arguments."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from typing import NoReturn, TextIO, TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
 
+import attrs
 import click
+from click.shell_completion import get_completion_class
 
-from bcshopper import _ids
+from bcshopper._cli import _work
 from bcshopper._cli._demo import run_demo
-from bcshopper._cli._input import is_stdin, read_ids
+from bcshopper._cli._input import (
+    CUSTOMER_IDS,
+    PROFILE_IDS,
+    IdKind,
+    open_rejects,
+    read_ids,
+    refuse,
+)
+from bcshopper._cli._journal import Job, Journal
+from bcshopper._cli._options import Context, Group, examples
 from bcshopper._cli._output import (
-    FORMATS,
+    LOOKUP_COLUMNS,
     OUTCOME_COLUMNS,
     PROFILE_COLUMNS,
-    Format,
-    outcome_row,
+    QUOTA_COLUMNS,
+    REQUEST_COLUMNS,
+    Rows,
     profile_row,
-    writer,
+    request_row,
 )
-from bcshopper._cli._progress import progress_bar, stderr
-from bcshopper._outcomes import Outcome, Status
-from bcshopper._session import Session
+from bcshopper._cli._parameters import (
+    Ids,
+    Output,
+    dry_run_option,
+    journal_option,
+    prints,
+    summary_option,
+    takes_ids,
+    yes_option,
+)
+from bcshopper._cli._runner import Exit, run
+from bcshopper._cli._settings import (
+    SANDBOX_CUSTOMERS,
+    SANDBOX_PROFILES,
+    Settings,
+    choose_settings,
+)
+from bcshopper._cli._summary import Summary
+from bcshopper._cli._terminal import fail, log_response, say
+from bcshopper._outcomes import GOOD, Status
+from bcshopper._requests import MAX_LIMIT, Request, Requests
 from bcshopper._version import __version__
-from bcshopper.errors import (
-    AuthenticationError,
-    BCShopperError,
-    InvalidInputError,
-    PermissionDeniedError,
-    TransportError,
-)
-from bcshopper.events import Event, QuotaWait
 from bcshopper.sandbox import Sandbox
 
-T = TypeVar("T")
 
-EXIT_SOME_FAILED = 1
-EXIT_CREDENTIALS = 3
-EXIT_API = 4
-EXIT_INTERRUPTED = 130
-
-_SANDBOX_CUSTOMERS = 1000
-_SANDBOX_PROFILES = 100
-_MOST_DIGITS = 100
-
-_format_option = click.option(
-    "--format", "fmt", type=click.Choice(FORMATS),
-    help="How to print; a table on a terminal and JSON lines in a pipe if not given.",
-)  # fmt: skip
-_sandbox_option = click.option(
-    "--sandbox", is_flag=True,
-    help=f"Use a throw-away store with customers 1 to {_SANDBOX_CUSTOMERS}, "
-    f"of whom {_SANDBOX_PROFILES} have a profile.",
-)  # fmt: skip
-_from_option = click.option(
-    "--from", "source", type=click.File("r"), help="Read ids from a file, one a line; - is stdin."
+@click.group(
+    "bcshopper",
+    cls=Group,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    **examples(
+        "bcshopper list --format csv --output profiles.csv",
+        "bcshopper create --from customers.csv --journal customers.journal",
+        "bcshopper --profile staging quota",
+    ),
 )
-
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="bcshopper")
 def bcshopper() -> None:
     """Manage a BigCommerce store's shopper profiles.
 
-    The account comes from BIGCOMMERCE_STORE_HASH and BIGCOMMERCE_ACCESS_TOKEN. Data goes to
-    standard output, all else to standard error.
+    The account comes from BIGCOMMERCE_STORE_HASH and BIGCOMMERCE_ACCESS_TOKEN, or from a section
+    of the config file. Data goes to standard output, all else to standard error.
 
-    Exit codes: 0 all well, 1 some ids failed, 2 usage, 3 credentials or permission, 4 the API or
-    the network, 130 interrupted.
+    Exit codes: 0 all well, 1 some ids failed or lines were skipped, 2 usage, 3 credentials or
+    permission, 4 the API or the network, 130 interrupted.
     """
 
 
-@bcshopper.command()
-@click.option("--customers", default=5000, show_default=True, type=click.IntRange(min=1))
-def demo(customers: int) -> None:
-    """Create, list and delete profiles on an embedded store, and say what it took."""
-    _run(run_demo(customers))
-
-
-@bcshopper.command("list")
-@_format_option
-@_sandbox_option
-def list_profiles(fmt: Format | None, *, sandbox: bool) -> None:
+@bcshopper.command("list", **examples("bcshopper list", "bcshopper list --consistent --format csv"))
+@prints
+@click.option("--consistent", is_flag=True, help="Miss nothing, whatever is deleted meanwhile.")
+@click.pass_obj
+def list_profiles(context: Context, *, output: Output, consistent: bool) -> None:
     """List every shopper profile, oldest first."""
+    with choose_settings(context.options) as settings, output.open(PROFILE_COLUMNS) as rows:
+        run(_work.list_all(settings, consistent=consistent, rows=rows, terminal=context.terminal))
+
+
+@bcshopper.command(**examples("bcshopper page", "bcshopper page 3 --limit 250"))
+@click.argument("number", type=click.IntRange(min=1), default=1)
+@click.option("--limit", type=click.IntRange(1, MAX_LIMIT), default=50, show_default=True)
+@prints
+@click.pass_obj
+def page(context: Context, *, number: int, limit: int, output: Output) -> None:
+    """Print one page of the profiles, with one request."""
+
+    async def job(settings: Settings, rows: Rows) -> None:
+        async with settings.session(log_response) as session:
+            found = await session.shopper_profiles.page(number, limit=limit)
+        for profile in found:
+            rows.write(profile_row(profile))
+        said = found.pagination
+        say(f"page {number} of {said.total_pages:,}; {said.total:,} profiles in all")
+
+    with choose_settings(context.options) as settings, output.open(PROFILE_COLUMNS) as rows:
+        run(job(settings, rows))
+
+
+@bcshopper.command(**examples("bcshopper quota"))
+@prints
+@click.pass_obj
+def quota(context: Context, *, output: Output) -> None:
+    """Print the store's quota, as one request finds it."""
+
+    async def job(settings: Settings, rows: Rows) -> None:
+        async with settings.session(log_response) as session:
+            await session.shopper_profiles.page(limit=1)
+            if session.quota is None:
+                say("the API tells of no quota")
+            else:
+                rows.write(attrs.asdict(session.quota))
+
+    with choose_settings(context.options) as settings, output.open(QUOTA_COLUMNS) as rows:
+        run(job(settings, rows))
+
+
+@bcshopper.command(
+    **examples("bcshopper lookup 101 102", "bcshopper lookup --from orders.csv --column buyer")
+)
+@takes_ids("CUSTOMER_ID")
+@prints
+@click.pass_obj
+def lookup(context: Context, *, ids: Ids, output: Output) -> None:
+    """Print the profile id of each of these customers."""
+    with choose_settings(context.options) as settings, closing(Journal(None)) as journal:
+        job = Job(settings.base_url, settings.store_hash, "lookup")
+        skipped = _load(journal, job, ids, CUSTOMER_IDS)
+        with output.open(LOOKUP_COLUMNS) as rows:
+            run(_work.look_up(settings, journal, rows=rows, terminal=context.terminal))
+    if skipped:
+        sys.exit(Exit.SOME_FAILED)
+
+
+@bcshopper.command(
+    **examples(
+        "bcshopper create 101 102",
+        "bcshopper create --from customers.csv --column customer_id --journal night.journal",
+        "zcat ids.gz | bcshopper create --share 0.5 --summary-json summary.json",
+    )
+)
+@takes_ids("CUSTOMER_ID")
+@prints
+@journal_option
+@dry_run_option
+@summary_option
+@click.pass_obj
+def create(context: Context, /, **options: Any) -> None:
+    """Give each of these customers a profile; safe to repeat."""
+    _write("create", CUSTOMER_IDS, context, **options)
+
+
+@bcshopper.command(
+    **examples(
+        "bcshopper delete 6f6a9a2e-1bd5-4b6f-9a41-5b1c2c1c7e11",
+        "bcshopper list --format csv --output all.csv && bcshopper delete --from all.csv",
+        "bcshopper delete --yes --from old.txt --journal old.journal",
+    )
+)
+@takes_ids("PROFILE_ID")
+@prints
+@journal_option
+@yes_option
+@dry_run_option
+@summary_option
+@click.pass_obj
+def delete(context: Context, /, *, ids: Ids, yes: bool, dry_run: bool, **options: Any) -> None:
+    """Delete these profiles; safe to repeat."""
+    if ids.source.is_stdin and not (yes or dry_run):
+        raise click.UsageError("ids from standard input need --yes: nobody can be asked there")
+
+    def ask(settings: Settings, count: int) -> None:
+        if not yes:
+            requests = -(-count // Requests(settings.root).delete_capacity)
+            _confirm(f"Delete {count:,} shopper profiles in {requests:,} requests", settings)
+
+    _write("delete", PROFILE_IDS, context, ids=ids, dry_run=dry_run, ask=ask, **options)
+
+
+def _write(
+    verb: _work.Verb,
+    kind: IdKind[Any],
+    context: Context,
+    *,
+    ids: Ids,
+    output: Output,
+    journal: Path | None,
+    dry_run: bool,
+    summary_json: Path | None,
+    ask: Callable[[Settings, int], None] = lambda *_: None,
+) -> None:
+    with choose_settings(context.options) as settings:
+        # A plan leaves no trace.
+        place = journal if not dry_run or (journal and journal.exists()) else None
+        with closing(Journal(place)) as book:
+            job = Job(settings.base_url, settings.store_hash, verb)
+            summary = Summary(verb, settings.store_hash)
+            summary.skipped = _load(book, job, ids, kind)
+            if dry_run:
+                _print_plan(_work.plan(verb, settings, book), output)
+                return
+            done = sum(n for status, n in book.counts().items() if status in _work.RESULTS)
+            if done:
+                say(f"{journal}: {done:,} of {book.total:,} ids are done already", done=done)
+            if done < book.total:
+                ask(settings, book.total - done)
+            try:
+                with output.open(OUTCOME_COLUMNS) as rows:
+                    run(
+                        _work.write_ids(
+                            verb, settings, book,
+                            rows=rows, summary=summary, terminal=context.terminal,
+                        )
+                    )  # fmt: skip
+            except KeyboardInterrupt:
+                _say_how_to_go_on(summary, book.total, journal)
+                raise
+            finally:
+                _report(summary, summary_json)
+    if summary.never_reached:
+        sys.exit(Exit.API)
+    if summary.failed or summary.skipped:
+        sys.exit(Exit.SOME_FAILED)
+
+
+def _load(journal: Journal, job: Job, ids: Ids, kind: IdKind[Any]) -> int:
+    """Read all ids, which checks them; gives how many bad lines were left out."""
+    if not ids.skip_bad:
+        journal.begin(job, read_ids(ids.source, kind, refuse))
+        return 0
+    with open_rejects(ids.source.rejects_path) as rejects:
+        journal.begin(job, read_ids(ids.source, kind, rejects.add))
+    if rejects.count:
+        say(f"{rejects.count:,} bad lines are in {rejects.path}", skipped=rejects.count)
+    return rejects.count
+
+
+def _print_plan(requests: Iterator[Request], output: Output) -> None:
+    count = 0
+    with output.open(REQUEST_COLUMNS) as rows:
+        for request in requests:
+            rows.write(request_row(request))
+            count += 1
+    say(f"{count:,} requests would go; none was sent", requests=count)
+
+
+def _report(summary: Summary, path: Path | None) -> None:
+    for line in summary.lines():
+        say(line)
+    if path is not None:
+        summary.write(path)
+
+
+def _say_how_to_go_on(summary: Summary, total: int, journal: Path | None) -> None:
+    done = summary.counts.total() - summary.failed
+    how = (
+        f"the same command again goes on where {journal} ends"
+        if journal
+        else "the same command again is safe; with --journal FILE it would not begin anew"
+    )
+    say(f"interrupted: {done:,} of {total:,} ids are done; {how}", done=done, total=total)
+
+
+@bcshopper.command(
+    "delete-all",
+    **examples("bcshopper delete-all --confirm abc123", "bcshopper delete-all --dry-run"),
+)
+@click.option("--confirm", metavar="STORE_HASH", help="The store's hash, to be sure.")
+@yes_option
+@dry_run_option
+@prints
+@summary_option
+@click.pass_obj
+def delete_all(
+    context: Context,
+    *,
+    confirm: str | None,
+    yes: bool,
+    dry_run: bool,
+    output: Output,
+    summary_json: Path | None,
+) -> None:
+    """Delete every profile in the store."""
+    with choose_settings(context.options) as settings:
+        if dry_run:
+            _print_plan(iter([Requests(settings.root).delete_every_profile()]), output)
+            return
+        if confirm != settings.store_hash:
+            raise click.UsageError(
+                f"this deletes every profile in store {settings.store_hash}: "
+                f"to be sure, give its hash with --confirm"
+            )
+        total = _count(settings)
+        if not yes:
+            _confirm(f"Delete all {total:,} shopper profiles", settings)
+        summary = Summary("delete-all", settings.store_hash)
+        try:
+            run(_work.delete_everything(settings, total, summary))
+        finally:
+            _report(summary, summary_json)
+
+
+def _count(settings: Settings) -> int:
+    total = 0
 
     async def job() -> None:
-        async with _session(sandbox=sandbox) as session:
-            write = writer(fmt, PROFILE_COLUMNS)
-            async for profile in session.shopper_profiles.list():
-                write(profile_row(profile))
+        nonlocal total
+        async with settings.session(log_response) as session:
+            total = (await session.shopper_profiles.page(limit=1)).pagination.total
 
-    _run(job())
-
-
-@bcshopper.command()
-@click.argument("customer_ids", nargs=-1)
-@_from_option
-@_format_option
-@_sandbox_option
-def create(
-    customer_ids: tuple[str, ...], source: TextIO | None, fmt: Format | None, *, sandbox: bool
-) -> None:
-    """Give each of these customers a profile; safe to repeat."""
-    ids = read_ids(customer_ids, source, _customer_id)
-    _run(_write("create", ids, lambda s: s.shopper_profiles.create_stream(ids), fmt, sandbox))
+    run(job())
+    return total
 
 
-@bcshopper.command()
-@click.argument("profile_ids", nargs=-1)
-@_from_option
-@_format_option
-@_sandbox_option
-@click.option("--yes", is_flag=True, help="Do not ask.")
-def delete(
-    profile_ids: tuple[str, ...],
-    source: TextIO | None,
-    fmt: Format | None,
-    *,
-    sandbox: bool,
-    yes: bool,
-) -> None:
-    """Delete these profiles; safe to repeat."""
-    ids = read_ids(profile_ids, source, _ids.profile_id)
-    if not yes:
-        if is_stdin(profile_ids, source):
-            raise click.UsageError("ids from standard input need --yes: nobody can be asked there")
-        click.confirm(f"Delete {len(set(ids)):,} shopper profiles?", abort=True, err=True)
-    _run(_write("delete", ids, lambda s: s.shopper_profiles.delete_stream(ids), fmt, sandbox))
+def _confirm(what: str, settings: Settings) -> None:
+    question = f"{what}, of store {settings.store_hash} at {settings.base_url}?"
+    try:
+        agreed = click.confirm(question, err=True)
+    except click.Abort:
+        if sys.stdin.isatty():
+            raise
+        raise click.UsageError("nobody can be asked here: give --yes") from None
+    if not agreed:
+        say("nothing was deleted")
+        sys.exit(Exit.SOME_FAILED)
 
 
-@bcshopper.command()
+@bcshopper.group()
+def journal() -> None:
+    """Look into the journals of create and delete."""
+
+
+@journal.command(
+    **examples(
+        "bcshopper journal show night.journal",
+        "bcshopper journal show --failed night.journal > again.txt",
+    )
+)
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--failed", is_flag=True, help="Print the ids that failed, one a line, as input.")
+def show(file: Path, *, failed: bool) -> None:
+    """Tell what became of a job's ids."""
+    with closing(Journal(file)) as book:
+        if failed:
+            for outcome in book.outcomes(set(Status) - GOOD):
+                click.echo(outcome.item)
+            return
+        job = book.job
+        if job is None:
+            raise click.UsageError(f"{file} is no journal of a job")
+        total, counts = book.total, book.counts()
+        click.echo(f"{job.verb} in store {job.store_hash} at {job.base_url}")
+        click.echo(f"{total:,} ids, {total - counts.total():,} of them without an outcome")
+        for status in Status:
+            if counts[status]:
+                click.echo(f"  {counts[status]:,} {status.value}")
+
+
+@bcshopper.command(**examples("bcshopper demo --customers 20000"))
+@click.option("--customers", default=5000, show_default=True, type=click.IntRange(min=1))
+@click.pass_obj
+def demo(context: Context, *, customers: int) -> None:
+    """Create, list and delete profiles on an embedded store, and say what it took."""
+    run(run_demo(customers, context.terminal))
+
+
+@bcshopper.command(**examples("bcshopper sandbox --port 0 --customers 100000"))
 @click.option(
     "--port", default=8080, show_default=True, type=click.IntRange(0, 65535),
     help="0 picks a free one.",
 )  # fmt: skip
 @click.option(
-    "--customers", default=_SANDBOX_CUSTOMERS, show_default=True, type=click.IntRange(min=0)
+    "--customers", default=SANDBOX_CUSTOMERS, show_default=True, type=click.IntRange(min=0)
 )
-@click.option(
-    "--profiles", default=_SANDBOX_PROFILES, show_default=True, type=click.IntRange(min=0)
-)
+@click.option("--profiles", default=SANDBOX_PROFILES, show_default=True, type=click.IntRange(min=0))
 def sandbox(port: int, customers: int, profiles: int) -> None:
     """Serve an embedded store until interrupted."""
 
     async def job() -> None:
-        async with AsyncExitStack() as stack:
-            store = Sandbox(customers=customers, profiles=profiles, port=port)
-            try:
-                await stack.enter_async_context(store)
-            except OSError as error:
-                _fail(error, EXIT_API)
+        async with Sandbox(customers=customers, profiles=profiles, port=port) as store:
             click.echo(f"export BIGCOMMERCE_BASE_URL={store.url}")
             click.echo(f"export BIGCOMMERCE_STORE_HASH={store.store_hash}")
             click.echo(f"export BIGCOMMERCE_ACCESS_TOKEN={store.access_token}")
             sys.stdout.flush()
             await asyncio.Event().wait()
 
-    _run(job())
-
-
-async def _write(
-    verb: str,
-    ids: Sequence[T],
-    stream: Callable[[Session], AsyncGenerator[Outcome[T]]],
-    fmt: Format | None,
-    sandbox: bool,  # noqa: FBT001 - a flag of the command line, handed through
-) -> None:
-    failed = unreached = 0
-    console = stderr()
-    write = writer(fmt, OUTCOME_COLUMNS)
-    with progress_bar(console) as progress:
-        task = progress.add_task(verb, total=len(set(ids)))
-        loop, waits_until = asyncio.get_running_loop(), 0.0
-
-        def watch(event: Event) -> None:
-            nonlocal waits_until
-            if isinstance(event, QuotaWait):
-                waits_until = loop.time() + event.seconds
-                waiting = f"{verb}: waiting {event.seconds:.0f} s for quota"
-                progress.update(task, description=waiting)
-
-        async with (
-            _session(sandbox=sandbox, on_event=watch) as session,
-            aclosing(stream(session)) as outcomes,
-        ):
-            async for outcome in outcomes:
-                write(outcome_row(outcome))
-                failed += not outcome.ok
-                unreached += _never_left(outcome)
-                progress.advance(task)
-                if loop.time() >= waits_until:
-                    progress.update(task, description=verb)
-    if failed:
-        console.print(f"{failed:,} of {len(set(ids)):,} ids failed")
-        sys.exit(EXIT_API if unreached == len(set(ids)) else EXIT_SOME_FAILED)
-
-
-def _never_left(outcome: Outcome[object]) -> bool:
-    return outcome.status is Status.NOT_SENT and isinstance(outcome.error, TransportError)
-
-
-@asynccontextmanager
-async def _session(
-    *, sandbox: bool, on_event: Callable[[Event], None] | None = None
-) -> AsyncIterator[Session]:
-    async with AsyncExitStack() as stack:
-        if sandbox:
-            store = await stack.enter_async_context(
-                Sandbox(customers=_SANDBOX_CUSTOMERS, profiles=_SANDBOX_PROFILES)
-            )
-            yield await stack.enter_async_context(store.session(on_event=on_event))
-        else:
-            yield await stack.enter_async_context(_session_from_env(on_event))
-
-
-def _session_from_env(on_event: Callable[[Event], None] | None) -> Session:
     try:
-        return Session.from_env(on_event=on_event)
-    except InvalidInputError as error:
-        _fail(error, EXIT_CREDENTIALS)
+        run(job())
+    except OSError as error:
+        fail(str(error))
+        sys.exit(Exit.API)
 
 
-def _customer_id(text: str) -> int:
-    # Python refuses to read a number of thousands of digits.
-    return _ids.customer_id(int(text) if text.isdecimal() and len(text) <= _MOST_DIGITS else text)
-
-
-def _run(job: Awaitable[None]) -> None:
-    async def main() -> None:
-        await job
-
-    try:
-        asyncio.run(main())
-    except (AuthenticationError, PermissionDeniedError) as error:
-        _fail(error, EXIT_CREDENTIALS)
-    except BCShopperError as error:
-        _fail(error, EXIT_API)
-    except KeyboardInterrupt:
-        sys.exit(EXIT_INTERRUPTED)
-
-
-def _fail(error: Exception, code: int) -> NoReturn:
-    click.echo(f"bcshopper: {error}", err=True)
-    sys.exit(code)
+@bcshopper.command(
+    **examples(
+        'eval "$(bcshopper completion bash)"',
+        "bcshopper completion fish > ~/.config/fish/completions/bcshopper.fish",
+    )
+)
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print what makes a shell complete commands and options."""
+    kind = get_completion_class(shell)
+    assert kind is not None  # noqa: S101 - click has these three
+    click.echo(kind(bcshopper, {}, "bcshopper", "_BCSHOPPER_COMPLETE").source())

@@ -1,58 +1,576 @@
-"""Ids from arguments, a file or standard input."""
+"""Ids from arguments, a file or standard input, read as a stream and checked one by one."""
 
 from __future__ import annotations
 
+import csv
+import filecmp
+import gzip
+import io
+import json
+import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from typing import TextIO, TypeVar
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO, Generic, Literal, NoReturn, TextIO, TypeAlias, TypeVar
+from uuid import UUID
 
+import attrs
 import click
+import ijson  # type: ignore[import-untyped]
+import msgspec
 
+from bcshopper import _ids
+from bcshopper._cli._output import whole_file
 from bcshopper.errors import InvalidInputError
 
 T = TypeVar("T")
 
+InputFormat: TypeAlias = Literal["arguments", "lines", "csv", "jsonl", "json"]
+_Numbered: TypeAlias = Iterator[tuple[int, bytes]]
+_Row: TypeAlias = tuple[bytes, list[str] | Exception]
 
-def read_ids(
-    arguments: tuple[str, ...], source: TextIO | None, parse: Callable[[str], T]
-) -> list[T]:
-    """Every id, checked, before anything is sent.
+_BY_SUFFIX: dict[str, InputFormat] = {
+    ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json",
+}  # fmt: skip
+_REJECTS_SUFFIX: dict[InputFormat, str] = {"csv": ".csv", "jsonl": ".jsonl", "json": ".jsonl"}
+
+# What an event means for the depth in a document.
+_DEEPER = {"start_map": 1, "start_array": 1, "end_map": -1, "end_array": -1}
+
+_LONGEST_LINE = 2**20
+_JSON_PIECE = 2**16
+_MOST_DIGITS = 100
+_MOST_NAMED = 500
+
+
+@attrs.frozen
+class IdKind(Generic[T]):
+    """What one verb's ids are.
+
+    Attributes:
+        check: an id as text or as a number to the id; raises `InvalidInputError`.
+        names: the columns and fields that hold such an id, the likeliest first.
+    """
+
+    check: Callable[[object], T]
+    names: tuple[str, ...]
+
+
+def _customer_id(value: object) -> int:
+    # Python refuses to read a number of thousands of digits.
+    if isinstance(value, str) and len(value) <= _MOST_DIGITS and value.isascii():
+        value = int(value) if value.isdecimal() else value
+    return _ids.customer_id(value)
+
+
+CUSTOMER_IDS: IdKind[int] = IdKind(_customer_id, ("customer_id", "item"))
+PROFILE_IDS: IdKind[UUID] = IdKind(_ids.profile_id, ("profile_id", "id"))
+
+
+@attrs.frozen
+class BadLine:
+    """A line, row, item or argument that holds no id.
+
+    Attributes:
+        place: where it is, such as `ids.csv, line 7`.
+        reason: what is wrong with it.
+        raw: the whole of it as it was; an item of a JSON array as a line of its own.
+        header: what has to stand before it in a file of its own.
+    """
+
+    place: str
+    reason: str
+    raw: bytes
+    header: bytes
+
+
+@attrs.frozen
+class Source:
+    """Where ids come from, and how they are written there.
+
+    Attributes:
+        arguments: the ids themselves, if they were given so.
+        path: the file; `-` is standard input; None if the ids are arguments.
+        format: how they are written.
+        name: the column or field that holds the id, if it was named.
+    """
+
+    arguments: tuple[str, ...]
+    path: str | None
+    format: InputFormat
+    name: str | None = None
+
+    @property
+    def is_stdin(self) -> bool:
+        """Whether standard input is read, so that nobody can be asked there."""
+        return self.path == "-"
+
+    @property
+    def label(self) -> str:
+        """What messages call it."""
+        return "<stdin>" if self.is_stdin else self.path or "arguments"
+
+    @property
+    def rejects_path(self) -> Path:
+        """The rejects file: beside a file, else in the working folder.
+
+        It can be given back with the same options, once it is corrected.
+        """
+        path = Path(self.path or "-")
+        if not path.is_file():
+            return Path(f"bcshopper.rejects{_REJECTS_SUFFIX.get(self.format, '.txt')}")
+        stem, suffix = _split(path)
+        return path.with_name(f"{stem}.rejects{'.jsonl' if self.format == 'json' else suffix}")
+
+
+def choose_source(
+    arguments: tuple[str, ...],
+    path: str | None,
+    *,
+    column: str | None = None,
+    field: str | None = None,
+) -> Source:
+    """Decide where ids come from.
+
+    Args:
+        arguments: the ids given as arguments.
+        path: the file named by `--from`; `-` is standard input.
+        column: reads it as CSV with the ids in this column.
+        field: reads it as JSON with the ids in this field.
 
     Raises:
-        click.UsageError: one is bad, and is named with its line; or there are none.
+        click.UsageError: ids are given in two ways or in none.
     """
-    if arguments and source is not None:
+    if arguments and path is not None:
         raise click.UsageError("give ids as arguments or with --from, not both")
-    if not arguments and source is None:
-        stdin = sys.stdin
-        if stdin.isatty():
+    if column is not None and field is not None:
+        raise click.UsageError("--column is for CSV and --field for JSON: give one of them")
+    name = column if column is not None else field
+    if arguments:
+        if name is not None:
+            raise click.UsageError("--column and --field are for files and standard input")
+        return Source(arguments, None, "arguments")
+    if path is None:
+        if _standard_input().isatty():
             raise click.UsageError("give ids as arguments, with --from FILE, or on standard input")
-        source = stdin
-    named = (
-        ((f"argument {n}", text) for n, text in enumerate(arguments, 1))
-        if source is None
-        else _lines(source)
-    )
-    return list(_parse(named, parse))
+        path = "-"
+    return Source((), path, _format(path, column, field), name)
 
 
-def is_stdin(arguments: tuple[str, ...], source: TextIO | None) -> bool:
-    """Whether `read_ids` reads standard input for these."""
-    return not arguments and (source is None or source.name == sys.stdin.name)
+def refuse(bad: BadLine) -> NoReturn:
+    """Take no bad line.
+
+    Raises:
+        click.UsageError: always, with the line.
+    """
+    raise click.UsageError(f"{bad.place}: {bad.reason}")
 
 
-def _lines(source: TextIO) -> Iterator[tuple[str, str]]:
-    try:
-        for number, line in enumerate(source, 1):
-            if line.strip():
-                yield f"{source.name}, line {number}", line.strip()
-    except UnicodeDecodeError:
-        raise click.UsageError(f"{source.name} is no text file") from None
+def read_ids(
+    source: Source, kind: IdKind[T], bad: Callable[[BadLine], None] = refuse
+) -> Iterator[T]:
+    """Every id in order, repeats included, while the source is being read.
+
+    Args:
+        source: what to read.
+        kind: what an id is.
+        bad: is called for each bad line, which is left out unless it raises.
+
+    Raises:
+        click.UsageError: a line is bad, or the source can't be read or understood.
+    """
+    with ExitStack() as stack:
+        records = _records(source, kind, stack)
+        for where, record in records:
+            try:
+                found = kind.check(records.value(record))
+            except InvalidInputError as error:
+                place = where if source.path is None else f"{source.label}, {where}"
+                bad(BadLine(place, str(error), records.raw(record), records.header))
+            else:
+                yield found
 
 
-def _parse(named: Iterable[tuple[str, str]], parse: Callable[[str], T]) -> Iterator[T]:
-    for place, text in named:
+class Rejects:
+    """The file that bad lines go to; there is none without a bad line.
+
+    Attributes:
+        path: the file.
+        count: how many lines were written.
+    """
+
+    def __init__(self, path: Path, stack: ExitStack) -> None:
+        self.path = path
+        self.count = 0
+        self._stack = stack
+        self._file: BinaryIO | None = None
+
+    def add(self, bad: BadLine) -> None:
+        """Write a line, and the header before the first.
+
+        Raises:
+            click.UsageError: there can be no file there.
+        """
+        if self._file is None:
+            self._file = self._stack.enter_context(whole_file(self.path))
+            self._file.write(_ended(bad.header))
+        self._file.write(_ended(bad.raw))
+        self.count += 1
+
+    def check_the_place(self) -> None:
+        """Make sure that no other file is there: it may hold corrections.
+
+        The same file may come of the same command, run again.
+
+        Raises:
+            click.UsageError: another file is there.
+        """
+        if self._file is None or not self.path.exists():
+            return
+        self._file.flush()
+        if not filecmp.cmp(self._file.name, self.path, shallow=False):
+            raise click.UsageError(
+                f"{self.path} is there already, with other lines than the "
+                f"{self.count:,} bad ones of now: move it away, and try again"
+            )
+
+
+@contextmanager
+def open_rejects(path: Path) -> Iterator[Rejects]:
+    """Where to add bad lines; the file is there once the block has ended well.
+
+    Raises:
+        click.UsageError: it can't be written, or another file is there already.
+    """
+    with ExitStack() as stack:
+        rejects = Rejects(path, stack)
+        yield rejects
+        rejects.check_the_place()
+
+
+class _Records(ABC):
+    """One source's records: where each is, and how to get from it to the id's text or number."""
+
+    header = b""
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[tuple[str, Any]]:
+        """Each record, with its place in the source."""
+
+    @abstractmethod
+    def value(self, record: Any) -> object:
+        """The id, unchecked.
+
+        Raises:
+            InvalidInputError: the record holds none.
+        """
+
+    @abstractmethod
+    def raw(self, record: Any) -> bytes:
+        """The record as it was."""
+
+
+class _Arguments(_Records):
+    def __init__(self, arguments: tuple[str, ...]) -> None:
+        self._arguments = arguments
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        for number, text in enumerate(self._arguments, 1):
+            yield f"argument {number}", text
+
+    def value(self, record: str) -> str:
+        return record.strip()
+
+    def raw(self, record: str) -> bytes:
+        return os.fsencode(record)
+
+
+class _Lines(_Records):
+    def __init__(self, lines: Iterator[tuple[int, bytes]]) -> None:
+        self._lines = lines
+
+    def __iter__(self) -> Iterator[tuple[str, bytes]]:
+        for number, line in self._lines:
+            if not line.isspace():
+                yield f"line {number}", line
+
+    def value(self, record: bytes) -> object:
+        text = _decoded(record).strip()
+        if text.startswith('{"'):
+            raise InvalidInputError("this is JSON, not an id: name the id's field with --field")
+        if text.startswith("["):
+            raise InvalidInputError("this is JSON, not an id: put it in a file named *.json")
+        return text
+
+    def raw(self, record: bytes) -> bytes:
+        return record
+
+
+class _JsonLines(_Lines):
+    def __init__(self, lines: _Numbered, pick: Callable[[object], object]) -> None:
+        super().__init__(lines)
+        self._pick = pick
+
+    def value(self, record: bytes) -> object:
         try:
-            yield parse(text)
-        except InvalidInputError as error:
-            raise click.UsageError(f"{place}: {error}") from None
+            item = msgspec.json.decode(_decoded(record))
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise InvalidInputError(f"no valid JSON: {error}") from None
+        return self._pick(item)
+
+
+class _JsonArray(_Records):
+    """A document; one that is malformed can't be read on, so that this is no bad line."""
+
+    def __init__(self, pieces: _Numbered, pick: Callable[[object], object], label: str) -> None:
+        self._pieces = pieces
+        self._pick = pick
+        self._label = label
+        self._line = 1
+
+    def read(self, size: int) -> bytes:
+        """Give ijson a line at most, so that the events that come of it are of this line."""
+        if size == 0:  # it asks for the type
+            return b""
+        self._line, piece = next(self._pieces, (self._line, b""))
+        return piece
+
+    def __iter__(self) -> Iterator[tuple[str, object]]:
+        try:
+            yield from self._items(ijson.basic_parse(self, use_float=True))
+        except ijson.JSONError as error:
+            raise click.UsageError(
+                f"{self._label}, line {self._line}: no valid JSON: {_first_line(error)}"
+            ) from None
+
+    def _items(self, events: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, object]]:
+        if next(events)[0] != "start_array":
+            raise click.UsageError(f"{self._label} is no JSON array of ids or of objects")
+        depth = count = 0
+        where, builder = "", ijson.ObjectBuilder()
+        for event, value in events:
+            if depth == 0:
+                if event == "end_array":
+                    continue  # to hear of what comes after the array
+                count += 1
+                where, builder = f"line {self._line}, item {count}", ijson.ObjectBuilder()
+            builder.event(event, value)
+            depth += _DEEPER.get(event, 0)
+            if depth == 0:
+                yield where, builder.value
+
+    def value(self, record: object) -> object:
+        return self._pick(record)
+
+    def raw(self, record: object) -> bytes:
+        return json.dumps(record).encode()
+
+
+class _Csv(_Records):
+    def __init__(self, lines: _Numbered, column: str | None, kind: IdKind[Any], label: str) -> None:
+        self._line = 0
+        self._taken: list[bytes] = []
+        self._cells = csv.reader(map(self._take, lines), strict=True)
+        self._rows = self._read()
+        where, (self.header, names) = next(self._rows, ("", (b"", [])))
+        if isinstance(names, Exception):
+            raise click.UsageError(f"{label}, {where}: {_csv_reason(names)}")
+        self._columns = [name.strip() for name in names]
+        self._index = _choose_column(self._columns, column, kind, label) if names else 0
+
+    def _take(self, numbered: tuple[int, bytes]) -> str:
+        self._line, line = numbered
+        self._taken.append(line)
+        return _decoded(line)
+
+    def _read(self) -> Iterator[tuple[str, _Row]]:
+        cells: list[str] | Exception | None
+        while True:
+            first_line = self._line + 1
+            self._taken.clear()
+            try:
+                cells = next(self._cells, None)
+            except (csv.Error, InvalidInputError) as error:
+                cells = error
+            if cells is None:
+                return
+            raw = b"".join(self._taken)
+            if not raw.isspace():
+                yield f"line {first_line}", (raw, cells)
+
+    def __iter__(self) -> Iterator[tuple[str, _Row]]:
+        return self._rows
+
+    def value(self, record: _Row) -> str:
+        _, cells = record
+        if isinstance(cells, Exception):
+            raise InvalidInputError(_csv_reason(cells))
+        if len(cells) != len(self._columns):
+            raise InvalidInputError(f"{len(cells)} cells for {len(self._columns)} columns")
+        text = cells[self._index].strip()
+        if not text:
+            raise InvalidInputError(f"column {self._columns[self._index]!r} is empty")
+        return text
+
+    def raw(self, record: _Row) -> bytes:
+        return record[0]
+
+
+def _records(source: Source, kind: IdKind[Any], stack: ExitStack) -> _Records:
+    if source.path is None:
+        return _Arguments(source.arguments)
+    stream = _open(source.path, stack)
+    pick = partial(_pick, field=source.name, names=kind.names)
+    match source.format:
+        case "csv":
+            return _Csv(_lines(stream, source.label), source.name, kind, source.label)
+        case "jsonl":
+            return _JsonLines(_lines(stream, source.label), pick)
+        case "json":
+            pieces = _pieces(stream, source.label, _JSON_PIECE)
+            return _JsonArray(pieces, pick, source.label)
+        case _:
+            return _Lines(_lines(stream, source.label))
+
+
+def _open(path: str, stack: ExitStack) -> BinaryIO:
+    if path == "-":
+        return _standard_input().buffer
+    try:
+        if path.lower().endswith(".gz"):
+            return stack.enter_context(io.BufferedReader(gzip.open(path)))
+        return stack.enter_context(Path(path).open("rb"))
+    except OSError as error:
+        raise click.UsageError(f"cannot read {path}: {error.strerror}") from None
+
+
+def _standard_input() -> TextIO:
+    stdin: TextIO | None = sys.stdin
+    if stdin is None:
+        raise click.UsageError("standard input is closed: give ids as arguments or with --from")
+    return stdin
+
+
+def _pieces(stream: BinaryIO, label: str, longest: int) -> _Numbered:
+    """Whole lines, and pieces of longer ones, with the line's number."""
+    number, byte_order_mark = 1, b"\xef\xbb\xbf"
+    try:
+        for piece in iter(partial(stream.readline, longest), b""):
+            yield number, piece.removeprefix(byte_order_mark)
+            number, byte_order_mark = number + piece.endswith(b"\n"), b""
+    except (OSError, EOFError, zlib.error) as error:
+        raise click.UsageError(f"cannot read {label}: {error}") from None
+
+
+def _lines(stream: BinaryIO, label: str) -> _Numbered:
+    for number, line in _pieces(stream, label, _LONGEST_LINE):
+        if len(line) == _LONGEST_LINE and not line.endswith(b"\n"):
+            raise click.UsageError(
+                f"{label}, line {number}: longer than {_LONGEST_LINE:,} bytes: is this a list?"
+            )
+        yield number, line
+
+
+def _decoded(line: bytes) -> str:
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        raise InvalidInputError("this is no text file, or not in UTF-8") from None
+
+
+def _choose_column(
+    columns: Sequence[str], column: str | None, kind: IdKind[Any], label: str
+) -> int:
+    if column is None:
+        column = _likely_column(columns, kind, label)
+    found = columns.count(column)
+    if found != 1:
+        has = f"has {found} columns" if found else "has no column"
+        raise click.UsageError(f"{label} {has} {column!r}; its columns are {_listed(columns)}")
+    return columns.index(column)
+
+
+def _likely_column(columns: Sequence[str], kind: IdKind[Any], label: str) -> str:
+    if len(columns) == 1:
+        _refuse_an_id(columns[0], kind, label)
+        return columns[0]
+    for name in kind.names:
+        if name in columns:
+            return name
+    raise click.UsageError(
+        f"{label} has the columns {_listed(columns)}: name the ids' with --column"
+    )
+
+
+def _refuse_an_id(name: str, kind: IdKind[Any], label: str) -> None:
+    try:
+        kind.check(name)
+    except InvalidInputError:
+        return
+    raise click.UsageError(
+        f"{label} begins with the id {name}, where CSV has its columns' names: "
+        "put a name first, or let the file's name end in .txt"
+    )
+
+
+def _listed(columns: Sequence[str]) -> str:
+    return f"{', '.join(map(repr, columns)):.{_MOST_NAMED}}"
+
+
+def _csv_reason(error: Exception) -> str:
+    if isinstance(error, InvalidInputError):
+        return str(error)
+    return f"no valid CSV: {error}; is there a quote too many or too few?"
+
+
+def _pick(item: object, *, field: str | None, names: Sequence[str]) -> object:
+    """The id in a JSON value, which may be the id itself if no field is named."""
+    value, what = item, "the item"
+    if isinstance(item, dict):
+        wanted = names if field is None else [field]
+        name = next((name for name in wanted if name in item), None)
+        if name is None:
+            hint = ": name the id's with --field" if field is None else ""
+            raise InvalidInputError(
+                f"the object has no field {' or '.join(map(repr, wanted))}{hint}"
+            )
+        value, what = item[name], f"field {name!r}"
+    elif field is not None:
+        raise InvalidInputError(f"the item is {_shown(item)}, not an object with a field {field!r}")
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise InvalidInputError(f"{what} is {_shown(value)}, not an id")
+    return value
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, dict):
+        return "an object"
+    return "an array" if isinstance(value, list) else f"{json.dumps(value):.200}"
+
+
+def _first_line(error: ijson.JSONError) -> str:
+    said = error.args[0]
+    text = said.decode(errors="replace") if isinstance(said, bytes) else str(said)
+    return f"{text.partition(chr(10))[0]:.200}"
+
+
+def _ended(line: bytes) -> bytes:
+    return line if not line or line.endswith(b"\n") else line + b"\n"
+
+
+def _format(path: str, column: str | None, field: str | None) -> InputFormat:
+    by_suffix = _BY_SUFFIX.get(_split(Path(path))[1].lower(), "lines")
+    if column is not None:
+        return "csv"
+    return "jsonl" if field is not None and by_suffix != "json" else by_suffix
+
+
+def _split(path: Path) -> tuple[str, str]:
+    """A file's name and suffix, without the suffix of gzip."""
+    if path.suffix.lower() == ".gz":
+        path = path.with_suffix("")
+    return path.stem, path.suffix

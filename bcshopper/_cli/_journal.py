@@ -1,0 +1,315 @@
+"""What became of every id of one job, in a SQLite file that outlives the process."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+import threading
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeAlias
+from uuid import UUID
+
+import attrs
+
+from bcshopper._outcomes import Outcome, Status
+from bcshopper.errors import BCShopperError
+
+Item: TypeAlias = Any
+"""A customer id or the UUID of a profile, as the verb has it."""
+
+_APPLICATION_ID = 0x62637368
+_FORMAT = 1
+_CACHE_KIB = 32 * 1024
+_BLOCK = 1000
+_ALL = 1 << 62
+
+_TABLES = """
+CREATE TABLE job (
+    base_url TEXT NOT NULL, store_hash TEXT NOT NULL, verb TEXT NOT NULL,
+    input BLOB NOT NULL, started TEXT NOT NULL
+);
+CREATE TABLE items (position INTEGER PRIMARY KEY, item UNIQUE NOT NULL);
+CREATE TABLE taken (last INTEGER PRIMARY KEY, at TEXT NOT NULL);
+CREATE TABLE outcomes (
+    position INTEGER PRIMARY KEY, status TEXT NOT NULL, profile_id BLOB, error TEXT
+);
+"""
+# What has no outcome, or one that is no result: it is for the next run to try.
+_ITEMS = "FROM items LEFT JOIN outcomes USING (position)"
+_OPEN = "(status IS NULL OR status IN ('unknown', 'not_sent'))"
+
+
+class JournalError(Exception):
+    """A file that can't be this job's journal; the text says why."""
+
+
+@attrs.frozen
+class Job:
+    """What a journal belongs to.
+
+    Attributes:
+        base_url: the API's address.
+        store_hash: the store.
+        verb: `create` or `delete`.
+    """
+
+    base_url: str
+    store_hash: str
+    verb: str
+
+
+class Journal:
+    """The ids of a job, which of them are under way, and their outcomes.
+
+    An id is open, taken (it may have been sent), or has an outcome. All of it is on disk before
+    a method returns. Methods may be called from any thread, and wait for each other.
+
+    To tell later what this job created, each taking has a time that lies before it: by the
+    server's clock, from the newest profile created, or this machine's until there is one.
+
+    Args:
+        path: the file; None: one that lasts as long as the object, without the price of syncing.
+
+    Raises:
+        JournalError: it is no journal, or in use.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._positions: dict[Item, int] = {}
+        self._cursor = 0
+        self._clock = datetime.now(UTC).isoformat()
+        # "" is SQLite's name for a temporary file
+        self._db = sqlite3.connect(
+            "" if path is None else path, isolation_level=None, check_same_thread=False
+        )
+        try:
+            self._prepare()
+        except sqlite3.DatabaseError as error:
+            self._db.close()
+            if "locked" in str(error):
+                raise JournalError(f"{path} is in use by another command") from None
+            raise JournalError(f"{path} can't be used as a journal: {error}") from None
+        except JournalError:
+            self._db.close()
+            raise
+
+    def _prepare(self) -> None:
+        # One process at a time; the lock goes with the process, however it ends.
+        self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
+        if self._path is None:
+            self._db.execute("PRAGMA journal_mode = MEMORY")
+        else:
+            self._refuse_foreign_file()
+            self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute(f"PRAGMA synchronous = {'OFF' if self._path is None else 'FULL'}")
+        self._db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        with self._transaction():
+            pass
+
+    def _refuse_foreign_file(self) -> None:
+        application = self._db.execute("PRAGMA application_id").fetchone()[0]
+        tables = self._db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+        if tables and application != _APPLICATION_ID:
+            raise JournalError(f"{self._path} is a database, but no journal of bcshopper")
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if tables and version != _FORMAT:
+            raise JournalError(f"{self._path} was written by another version of bcshopper")
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with self._lock:
+            self._db.close()
+
+    @property
+    def job(self) -> Job | None:
+        """What the journal belongs to; None if it is new."""
+        with self._lock:
+            if not self._db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+                return None
+            row = self._db.execute("SELECT base_url, store_hash, verb FROM job").fetchone()
+            return Job(*row)
+
+    def begin(self, job: Job, items: Iterable[Item]) -> None:
+        """Take in the ids of a new job, or make sure that it is the one to go on with.
+
+        Repeats count once. All of `items` is read; what it raises leaves the journal as it was.
+
+        Raises:
+            JournalError: the journal is that of another store, verb or input.
+        """
+        known = self.job
+        if known is None:
+            self._load(job, items)
+            return
+        for name in ("base_url", "store_hash", "verb"):
+            ours, theirs = getattr(job, name), getattr(known, name)
+            if ours != theirs:
+                raise JournalError(
+                    f"{self._path} is the journal of another job: its {name.replace('_', ' ')} "
+                    f"is {theirs}, not {ours}; go on with that job, or name another file"
+                )
+        digest = _Digest()
+        for _ in map(digest.add, items):
+            pass
+        with self._lock:
+            stored, started = self._db.execute("SELECT input, started FROM job").fetchone()
+            newest = self._db.execute("SELECT at FROM taken ORDER BY last DESC").fetchone()
+            self._clock = newest[0] if newest else started
+        if digest.value != stored:
+            raise JournalError(
+                f"{self._path} is the journal of a job with other ids; "
+                f"give the same ids in the same order, or name another file"
+            )
+
+    def _load(self, job: Job, items: Iterable[Item]) -> None:
+        digest = _Digest()
+        with self._lock, self._transaction():
+            for statement in _TABLES.split(";"):
+                self._db.execute(statement)
+            self._db.executemany(
+                "INSERT OR IGNORE INTO items (item) VALUES (?)",
+                ((digest.add(item),) for item in items),
+            )
+            self._db.execute(
+                "INSERT INTO job VALUES (?, ?, ?, ?, ?)",
+                (*attrs.astuple(job), digest.value, self._clock),
+            )
+            self._db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+            self._db.execute(f"PRAGMA user_version = {_FORMAT}")
+
+    @property
+    def total(self) -> int:
+        """Distinct ids."""
+        with self._lock:
+            return int(self._db.execute("SELECT count(*) FROM items").fetchone()[0])
+
+    def counts(self) -> Counter[Status]:
+        """How many ids have which outcome."""
+        with self._lock:
+            rows = self._db.execute("SELECT status, count(*) FROM outcomes GROUP BY status")
+            return Counter({Status(status): count for status, count in rows})
+
+    def outcomes(self, statuses: Collection[Status]) -> Iterator[Outcome[Item]]:
+        """Every recorded outcome of these kinds, in the order in which the ids were given."""
+        marks = ", ".join("?" * len(statuses))
+        rows = self._db.execute(
+            "SELECT item, status, profile_id, error FROM outcomes JOIN items USING (position) "  # noqa: S608 - only marks
+            f"WHERE status IN ({marks}) ORDER BY position",
+            [status.value for status in statuses],
+        )
+        while True:
+            with self._lock:
+                some = rows.fetchmany(_BLOCK)
+            if not some:
+                return
+            for item, status, profile_id, error in some:
+                yield Outcome(
+                    _item(item),
+                    Status(status),
+                    None if profile_id is None else UUID(bytes=profile_id),
+                    error=None if error is None else BCShopperError(error),
+                )
+
+    def in_doubt(self) -> list[Item]:
+        """The next ids that an earlier run took and of which the result is not known, in order."""
+        with self._lock:
+            (last,) = self._db.execute("SELECT ifnull(max(last), 0) FROM taken").fetchone()
+            return self._read_open(last)
+
+    def doubtful_since(self) -> datetime:
+        """A time before which nothing was sent of what is open."""
+        with self._lock:
+            (first,) = self._db.execute(f"SELECT min(position) {_ITEMS} WHERE {_OPEN}").fetchone()
+            row = self._db.execute(
+                "SELECT at FROM taken WHERE last >= ? ORDER BY last", (first,)
+            ).fetchone()
+            return datetime.fromisoformat(row[0] if row else self._clock)
+
+    def rewind(self) -> None:
+        """Begin with the first open id again."""
+        self._cursor = 0
+
+    def peek(self) -> list[Item]:
+        """The next open ids, in order."""
+        with self._lock:
+            return self._read_open(_ALL)
+
+    def take(self) -> list[Item]:
+        """The next open ids, in order: from now on they may have been sent."""
+        with self._lock, self._transaction():
+            items = self._read_open(_ALL)
+            if items:
+                self._db.execute(
+                    "INSERT OR IGNORE INTO taken VALUES (?, ?)",
+                    (self._cursor, self._clock),
+                )
+            return items
+
+    def record(self, outcomes: Sequence[Outcome[Item]]) -> None:
+        """Keep what became of ids that were read with `in_doubt` or `take`."""
+        with self._lock, self._transaction():
+            self._db.executemany(
+                "INSERT OR REPLACE INTO outcomes VALUES (?, ?, ?, ?)", map(self._row, outcomes)
+            )
+
+    def _row(self, outcome: Outcome[Item]) -> tuple[int, str, bytes | None, str | None]:
+        created_at = None if outcome.profile is None else outcome.profile.created_at
+        if outcome.status is Status.CREATED and created_at is not None:
+            self._clock = created_at.isoformat()
+        return (
+            self._positions.pop(outcome.item),
+            outcome.status.value,
+            None if outcome.profile_id is None else outcome.profile_id.bytes,
+            None if outcome.error is None else str(outcome.error),
+        )
+
+    def _read_open(self, last: int) -> list[Item]:
+        rows = self._db.execute(
+            f"SELECT position, item {_ITEMS} "
+            f"WHERE position > ? AND position <= ? AND {_OPEN} ORDER BY position LIMIT ?",
+            (self._cursor, last, _BLOCK),
+        ).fetchall()
+        items = [_item(item) for _, item in rows]
+        self._positions.update(zip(items, (position for position, _ in rows), strict=True))
+        if rows:
+            self._cursor = rows[-1][0]
+        return items
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+
+class _Digest:
+    """Tells one input from another, repeats and order included."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+
+    @property
+    def value(self) -> bytes:
+        return self._hash.digest()
+
+    def add(self, item: Item) -> Item:
+        """Count an item in, and give it as SQLite keeps it."""
+        if isinstance(item, UUID):
+            self._hash.update(item.bytes)
+            return item.bytes
+        self._hash.update(b"%d\n" % item)
+        return item
+
+
+def _item(stored: Any) -> Item:
+    return UUID(bytes=stored) if isinstance(stored, bytes) else stored

@@ -1,0 +1,115 @@
+"""What a command has done, for people and for programs."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bcshopper._cli._output import whole_file
+from bcshopper._outcomes import GOOD, Outcome, Status
+from bcshopper._transport import SessionStats
+from bcshopper.errors import TransportError
+
+_SHOWN_FAILURES = 3
+
+
+class Summary:
+    """Counts as a command goes.
+
+    Args:
+        verb: the command.
+        store_hash: the store.
+
+    Attributes:
+        counts: how many ids ended how.
+        skipped: bad lines of the input that were left out.
+        requests: the session's, once it has ended.
+    """
+
+    def __init__(self, verb: str, store_hash: str) -> None:
+        self.counts: Counter[Status] = Counter()
+        self.skipped = 0
+        self._verb = verb
+        self._store_hash = store_hash
+        self._failures: list[str] = []
+        self._unreached = 0
+        self._stats = SessionStats()
+        self._began = time.monotonic()
+        self._seconds = 0.0
+
+    def add(self, outcomes: Sequence[Outcome[Any]]) -> None:
+        """Count outcomes."""
+        for outcome in outcomes:
+            status = outcome.status
+            self.counts[status] += 1
+            if status not in GOOD:
+                if len(self._failures) < _SHOWN_FAILURES:
+                    self._failures.append(f"{outcome.item}: {outcome.error or status.value}")
+                self._unreached += status is Status.NOT_SENT and isinstance(
+                    outcome.error, TransportError
+                )
+
+    def end(self, stats: SessionStats) -> None:
+        """The work is over."""
+        self._stats = stats
+        self._seconds = time.monotonic() - self._began
+
+    @property
+    def failed(self) -> int:
+        """How many ids are not as they should be."""
+        return self.counts.total() - sum(self.counts[status] for status in GOOD)
+
+    @property
+    def never_reached(self) -> bool:
+        """Whether there were ids, and no request with any of them came through."""
+        return 0 < self.counts.total() == self._unreached
+
+    def as_dict(self) -> dict[str, Any]:
+        """For programs."""
+        return {
+            "verb": self._verb,
+            "store_hash": self._store_hash,
+            **{status.value: self.counts[status] for status in Status},
+            "skipped": self.skipped,
+            "requests": self._stats.requests,
+            "retries": self._stats.retries,
+            "seconds": round(self._seconds, 3),
+            "quota_seconds": round(self._stats.quota_seconds, 3),
+            "failures": self._failures,
+        }
+
+    def lines(self) -> list[str]:
+        """For people."""
+        counts = ", ".join(
+            f"{self.counts[status]:,} {status.value.replace('_', ' ')}"
+            for status in Status
+            if self.counts[status] or (self._verb, status) in _ALWAYS
+        )
+        stats = self._stats
+        work = f"{stats.requests:,} requests, {stats.retries:,} retries, {self._seconds:,.1f} s"
+        waited = f"of which {stats.quota_seconds:,.1f} s waiting for quota"
+        lines = [f"{self._verb}: {counts}; {work}, {waited}"]
+        if self.skipped:
+            lines.append(f"{self.skipped:,} bad lines were skipped")
+        if self.failed:
+            first = "the first" if self.failed > len(self._failures) else "they"
+            lines.append(f"{self.failed:,} of {self.counts.total():,} ids failed; {first}:")
+            lines += [f"  {failure}" for failure in self._failures]
+        return lines
+
+    def write(self, path: Path) -> None:
+        """Write it as JSON, whole or not at all."""
+        with whole_file(path) as file:
+            file.write(json.dumps(self.as_dict(), indent=2).encode() + b"\n")
+
+
+_ALWAYS = {
+    ("create", Status.CREATED),
+    ("create", Status.EXISTS),
+    ("delete", Status.DELETED),
+    ("delete-all", Status.DELETED),
+}

@@ -1,0 +1,99 @@
+"""Standard error: what people and log collectors read while a command runs."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console
+
+from bcshopper._cli._output import visible
+from bcshopper.events import Event, ResponseReceived
+
+_log = logging.getLogger("bcshopper.cli")
+
+
+class Terminal:
+    """How a command speaks, as the options say.
+
+    Attributes:
+        console: of standard error.
+        shows_bars: whether somebody watches who likes bars; else there are lines.
+    """
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self.console = Console(stderr=True, no_color=options.get("no_color") or None)
+        quiet, as_json = options.get("quiet", False), options.get("log_json", False)
+        self.shows_bars = self.console.is_terminal and not quiet and not as_json
+        handler = _ConsoleHandler(self.console)
+        plain = _PlainFormatter("%(levelname)s: %(message)s")
+        handler.setFormatter(_JSONFormatter() if as_json else plain)
+        logger = logging.getLogger("bcshopper")
+        logger.handlers = [handler]
+        logger.propagate = False
+        levels = [logging.WARNING, logging.INFO, logging.DEBUG]
+        level = levels[min(options.get("verbose", 0), 2)]
+        logger.setLevel(logging.ERROR if quiet else level)
+        _log.setLevel(logging.ERROR if quiet else min(level, logging.INFO))
+
+
+def say(message: str, **fields: Any) -> None:
+    """Tell people something; `fields` are the same for programs, with `--log-json`."""
+    _log.info(message, extra={"fields": fields})
+
+
+def fail(message: str) -> None:
+    """Tell why a command failed."""
+    _log.error(message)
+
+
+def log_response(event: Event) -> None:
+    """With `-vv`, a line for each answer."""
+    if isinstance(event, ResponseReceived):
+        _log.debug(
+            "%s %s: %d in %.3f s, %d bytes",
+            event.method, event.url, event.status, event.seconds, event.size,
+        )  # fmt: skip
+
+
+class _ConsoleHandler(logging.Handler):
+    """Lines that keep clear of the bars."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            text = "\n".join(map(visible, self.format(record).split("\n")))
+            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        except Exception:  # noqa: BLE001 - as every handler of the standard library
+            self.handleError(record)
+
+
+class _PlainFormatter(logging.Formatter):
+    """What the command itself says needs no label."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        if record.name == _log.name and record.levelno == logging.INFO:
+            return record.getMessage()
+        return super().format(record)
+
+
+class _JSONFormatter(logging.Formatter):
+    """One object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line)
