@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import json
 import os
 import subprocess
 import sys
@@ -53,17 +54,21 @@ async def test_python_blocks_run(block, monkeypatch, capsys):
 
 
 @pytest.mark.real_time
-@pytest.mark.parametrize("command", COMMANDS)
-def test_command_lines_run(command):
-    """Each exits with 0 and prints no traceback."""
+def test_command_lines_run(tmp_path):
+    """One after the other, in one folder, each exits with 0 and prints no traceback."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    done = subprocess.run(
-        command, shell=True, env={**os.environ, "PATH": path}, capture_output=True, text=True,
-        check=False, timeout=60,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert done.stdout
-    assert "Traceback" not in done.stderr
+    with Sandbox(customers=1000, profiles=100) as sandbox:
+        for command in COMMANDS:
+            done = subprocess.run(
+                command, shell=True, cwd=tmp_path, capture_output=True, text=True,
+                env={**os.environ, **environment(sandbox), "PATH": path}, check=False, timeout=60,
+            )  # fmt: skip
+            assert done.returncode == 0, (command, done.stderr)
+            assert "Traceback" not in done.stderr
+        assert not sandbox.store.profiles
+    assert (tmp_path / "orders.rejects.csv").read_text() == "buyer,total\nunknown,2.50\n"
+    assert len((tmp_path / "outcomes.csv").read_text().splitlines()) == 261
+    assert json.loads((tmp_path / "summary.json").read_text())["created"] == 300
 
 
 async def test_the_web_service_answers():

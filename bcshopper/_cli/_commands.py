@@ -260,6 +260,8 @@ def _print_plan(requests: Iterator[Request], output: Output) -> None:
 
 
 def _report(summary: Summary, path: Path | None) -> None:
+    if not summary.ended:
+        return
     for line in summary.lines():
         say(line)
     if path is not None:

@@ -27,12 +27,13 @@ class Summary:
     Attributes:
         counts: how many ids ended how.
         skipped: bad lines of the input that were left out.
-        requests: the session's, once it has ended.
+        ended: whether there was any work.
     """
 
     def __init__(self, verb: str, store_hash: str) -> None:
         self.counts: Counter[Status] = Counter()
         self.skipped = 0
+        self.ended = False
         self._verb = verb
         self._store_hash = store_hash
         self._failures: list[str] = []
@@ -55,6 +56,7 @@ class Summary:
 
     def end(self, stats: SessionStats) -> None:
         """The work is over."""
+        self.ended = True
         self._stats = stats
         self._seconds = time.monotonic() - self._began
 
