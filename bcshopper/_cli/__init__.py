@@ -10,7 +10,7 @@ def main() -> None:
     try:
         from bcshopper._cli._commands import bcshopper  # noqa: PLC0415 - the extra may be missing
     except ModuleNotFoundError as error:
-        if error.name not in {"click", "rich"}:
+        if error.name not in {"click", "ijson", "rich"}:
             raise
         sys.exit("the command line needs an extra: pip install 'bcshopper[cli]'")
     bcshopper()

@@ -15,14 +15,7 @@ from click.shell_completion import get_completion_class
 
 from bcshopper._cli import _work
 from bcshopper._cli._demo import run_demo
-from bcshopper._cli._input import (
-    CUSTOMER_IDS,
-    PROFILE_IDS,
-    IdKind,
-    open_rejects,
-    read_ids,
-    refuse,
-)
+from bcshopper._cli._input import read_ids
 from bcshopper._cli._journal import Job, Journal
 from bcshopper._cli._options import Context, Group, examples
 from bcshopper._cli._output import (
@@ -45,6 +38,7 @@ from bcshopper._cli._parameters import (
     takes_ids,
     yes_option,
 )
+from bcshopper._cli._rejects import open_rejects, refuse
 from bcshopper._cli._runner import Exit, run
 from bcshopper._cli._settings import (
     SANDBOX_CUSTOMERS,
@@ -52,6 +46,7 @@ from bcshopper._cli._settings import (
     Settings,
     choose_settings,
 )
+from bcshopper._cli._source import CUSTOMER_IDS, PROFILE_IDS, IdKind
 from bcshopper._cli._summary import Summary
 from bcshopper._cli._terminal import fail, log_response, say
 from bcshopper._outcomes import GOOD, Status

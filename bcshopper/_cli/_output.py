@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import csv
 import gzip
-import os
-import stat
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from io import StringIO
 from pathlib import Path
-from secrets import token_hex
 from typing import Any, BinaryIO, Literal, TextIO, TypeAlias, cast
 from uuid import UUID
 
 import click
 import msgspec
 
+from bcshopper._cli._files import closing_file, whole_file
 from bcshopper._models import ShopperProfile
 from bcshopper._outcomes import Outcome
 from bcshopper._requests import Request
@@ -36,7 +34,7 @@ LOOKUP_COLUMNS: Columns = {"customer_id": 11, "profile_id": 36}
 QUOTA_COLUMNS: Columns = {"limit": 9, "remaining": 9, "window": 9, "reset_in": 9}
 REQUEST_COLUMNS: Columns = {"method": 6, "url": 60, "body": 0}
 
-_BLOCK = 2**16
+_BLOCK = 2**15
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -163,7 +161,7 @@ class _Csv(Rows):
     def __init__(self, stream: BinaryIO, name: str, columns: Columns) -> None:
         super().__init__(stream, name, columns)
         self._line = StringIO()
-        self._cells = csv.writer(self._line, lineterminator="\n")
+        self._cells = csv.writer(self._line)
         self._write_cells(list(columns))
 
     def _add(self, row: Row) -> None:
@@ -172,7 +170,8 @@ class _Csv(Rows):
 
     def _write_cells(self, cells: Sequence[object]) -> None:
         self._cells.writerow(cells)
-        self._waiting += self._line.getvalue().encode()
+        # Told to end lines with \n alone, it would leave a cell's \r without quotes.
+        self._waiting += self._line.getvalue().removesuffix("\r\n").encode() + b"\n"
         self._line.seek(0)
         self._line.truncate()
 
@@ -222,60 +221,13 @@ def open_output(fmt: Format, path: str | None, columns: Columns) -> Iterator[Row
             stream, name = stack.enter_context(whole_file(Path(path))), path
             if path.lower().endswith(".gz"):
                 packed = cast("BinaryIO", gzip.GzipFile("", "wb", fileobj=stream))
-                stream = stack.enter_context(_closing(packed))
+                stream = stack.enter_context(closing_file(packed))
         rows = _WRITERS[fmt](stream, name, columns)
         try:
             yield rows
             rows.end()
         finally:
             rows.flush()
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A file that is there whole once the block has ended well, and else not at all.
-
-    What is no regular file, such as a pipe, is written to as it is.
-
-    Raises:
-        click.UsageError: it can't be written there.
-        OSError: the last of it can't be written.
-    """
-    if path.exists() and not path.is_file():
-        with _closing(_create(path, path)) as file:
-            yield file
-        return
-    place = Path(os.path.realpath(path))  # a link stays a link
-    beside = place.with_name(f".{place.name}.{token_hex(4)}.part")
-    try:
-        with _closing(_create(beside, path)) as file:
-            if place.exists():
-                beside.chmod(stat.S_IMODE(place.stat().st_mode))
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(place)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
-
-
-def _create(path: Path, asked_for: Path) -> BinaryIO:
-    try:
-        return path.open("wb")
-    except OSError as error:
-        raise click.UsageError(f"cannot write {asked_for}: {error.strerror}") from None
-
-
-@contextmanager
-def _closing(file: BinaryIO) -> Iterator[BinaryIO]:
-    try:
-        yield file
-    except BaseException:
-        with suppress(OSError):  # what was wrong first tells more
-            file.close()
-        raise
-    file.close()
 
 
 def _standard_output() -> TextIO:

@@ -11,8 +11,8 @@ from typing import Any
 import attrs
 import click
 
-from bcshopper._cli._input import Source, choose_source
 from bcshopper._cli._output import FORMATS, Columns, Format, Rows, choose_format, open_output
+from bcshopper._cli._source import Source, choose_source
 
 
 @attrs.frozen

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bcshopper._cli._output import whole_file
+from bcshopper._cli._files import whole_file
 from bcshopper._outcomes import GOOD, Outcome, Status
 from bcshopper._transport import SessionStats
 from bcshopper.errors import TransportError

@@ -1,0 +1,64 @@
+"""Files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from secrets import token_hex
+from typing import BinaryIO
+
+import click
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A file that is there whole once the block has ended well, and else not at all.
+
+    What is no regular file, such as a pipe, is written to as it is.
+
+    Raises:
+        click.UsageError: it can't be written there.
+        OSError: the last of it can't be written.
+    """
+    with _refused_as_usage(path):
+        is_device = path.exists() and not path.is_file()
+        place = Path(os.path.realpath(path))  # a link stays a link
+        written = path if is_device else place.with_name(f".bcshopper-{token_hex(8)}.part")
+        created = written.open("wb")
+    if is_device:
+        with closing_file(created) as file:
+            yield file
+        return
+    try:
+        with closing_file(created) as file:
+            if place.exists():
+                written.chmod(stat.S_IMODE(place.stat().st_mode))
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        written.replace(place)
+    except BaseException:
+        written.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def _refused_as_usage(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise click.UsageError(f"cannot write {path}: {error.strerror}") from None
+
+
+@contextmanager
+def closing_file(file: BinaryIO) -> Iterator[BinaryIO]:
+    try:
+        yield file
+    except BaseException:
+        with suppress(OSError):  # what was wrong first tells more
+            file.close()
+        raise
+    file.close()

@@ -1,0 +1,144 @@
+"""Where ids come from, and how they are written there."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Generic, Literal, TextIO, TypeAlias, TypeVar
+from uuid import UUID
+
+import attrs
+import click
+
+from bcshopper import _ids
+
+T = TypeVar("T")
+
+InputFormat: TypeAlias = Literal["arguments", "lines", "csv", "jsonl", "json"]
+
+_BY_SUFFIX: dict[str, InputFormat] = {
+    ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json",
+}  # fmt: skip
+_REJECTS_SUFFIX: dict[InputFormat, str] = {"csv": ".csv", "jsonl": ".jsonl", "json": ".jsonl"}
+_MOST_DIGITS = 100
+
+
+@attrs.frozen
+class IdKind(Generic[T]):
+    """What one verb's ids are.
+
+    Attributes:
+        check: an id as text or as a number to the id; raises `InvalidInputError`.
+        names: the columns and fields that hold such an id, the likeliest first.
+    """
+
+    check: Callable[[object], T]
+    names: tuple[str, ...]
+
+
+def _customer_id(value: object) -> int:
+    # Python refuses to read a number of thousands of digits.
+    if isinstance(value, str) and len(value) <= _MOST_DIGITS and value.isascii():
+        value = int(value) if value.isdecimal() else value
+    return _ids.customer_id(value)
+
+
+CUSTOMER_IDS: IdKind[int] = IdKind(_customer_id, ("customer_id", "item"))
+PROFILE_IDS: IdKind[UUID] = IdKind(_ids.profile_id, ("profile_id", "id"))
+
+
+@attrs.frozen
+class Source:
+    """Where ids come from, and how they are written there.
+
+    Attributes:
+        arguments: the ids themselves, if they were given so.
+        path: the file; `-` is standard input; None if the ids are arguments.
+        format: how they are written.
+        name: the column or field that holds the id, if it was named.
+    """
+
+    arguments: tuple[str, ...]
+    path: str | None
+    format: InputFormat
+    name: str | None = None
+
+    @property
+    def is_stdin(self) -> bool:
+        """Whether standard input is read, so that nobody can be asked there."""
+        return self.path == "-"
+
+    @property
+    def label(self) -> str:
+        """What messages call it."""
+        return "<stdin>" if self.is_stdin else self.path or "arguments"
+
+    @property
+    def rejects_path(self) -> Path:
+        """The rejects file: beside a file, else in the working folder.
+
+        It can be given back with the same options, once it is corrected.
+        """
+        with suppress(OSError):  # which reading will tell of
+            if self.path is not None and not self.is_stdin and Path(self.path).is_file():
+                stem, suffix = _split(Path(self.path))
+                suffix = ".jsonl" if self.format == "json" else suffix
+                return Path(self.path).with_name(f"{stem}.rejects{suffix}")
+        return Path(f"bcshopper.rejects{_REJECTS_SUFFIX.get(self.format, '.txt')}")
+
+
+def choose_source(
+    arguments: tuple[str, ...],
+    path: str | None,
+    *,
+    column: str | None = None,
+    field: str | None = None,
+) -> Source:
+    """Decide where ids come from.
+
+    Args:
+        arguments: the ids given as arguments.
+        path: the file named by `--from`; `-` is standard input.
+        column: reads it as CSV with the ids in this column.
+        field: reads it as JSON with the ids in this field.
+
+    Raises:
+        click.UsageError: ids are given in two ways or in none.
+    """
+    if arguments and path is not None:
+        raise click.UsageError("give ids as arguments or with --from, not both")
+    if column is not None and field is not None:
+        raise click.UsageError("--column is for CSV and --field for JSON: give one of them")
+    name = column if column is not None else field
+    if arguments:
+        if name is not None:
+            raise click.UsageError("--column and --field are for files and standard input")
+        return Source(arguments, None, "arguments")
+    if path is None:
+        if standard_input().isatty():
+            raise click.UsageError("give ids as arguments, with --from FILE, or on standard input")
+        path = "-"
+    return Source((), path, _format(path, column, field), name)
+
+
+def standard_input() -> TextIO:
+    stdin: TextIO | None = sys.stdin
+    if stdin is None:
+        raise click.UsageError("standard input is closed: give ids as arguments or with --from")
+    return stdin
+
+
+def _format(path: str, column: str | None, field: str | None) -> InputFormat:
+    by_suffix = _BY_SUFFIX.get(_split(Path(path))[1].lower(), "lines")
+    if column is not None:
+        return "csv"
+    return "jsonl" if field is not None and by_suffix != "json" else by_suffix
+
+
+def _split(path: Path) -> tuple[str, str]:
+    """A file's name and suffix, without the suffix of gzip."""
+    if path.suffix.lower() == ".gz":
+        path = path.with_suffix("")
+    return path.stem, path.suffix

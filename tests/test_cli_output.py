@@ -1,0 +1,369 @@
+"""Rows as the command line writes them: every format, whole files, and text that means harm."""
+
+import csv
+import gzip
+import io
+import json
+import os
+import stat
+import sys
+from contextlib import contextmanager, redirect_stdout
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import click
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bcshopper import Outcome, ShopperProfile, Status
+from bcshopper._cli._output import (
+    FORMATS,
+    LOOKUP_COLUMNS,
+    OUTCOME_COLUMNS,
+    PROFILE_COLUMNS,
+    _JsonLines,
+    choose_format,
+    lookup_row,
+    open_output,
+    outcome_row,
+    profile_row,
+)
+from bcshopper.errors import BCShopperError
+
+ONE = UUID("12345678-1234-5678-1234-567812345678")
+NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
+PROFILE = ShopperProfile(ONE, 7, NOON, NOON.astimezone(timezone(timedelta(hours=1))))
+PROFILE_TEXTS = {
+    "id": str(ONE), "customer_id": 7,
+    "created_at": "2026-01-02T12:00:00Z", "updated_at": "2026-01-02T13:00:00+01:00",
+}  # fmt: skip
+
+outcomes = st.builds(
+    Outcome,
+    item=st.integers(1, 2**63 - 1) | st.uuids(),
+    status=st.sampled_from(Status),
+    profile_id=st.none() | st.uuids(),
+    error=st.none() | st.builds(BCShopperError, st.text()),
+)
+
+
+class GoneError(Exception):
+    pass
+
+
+def write(path, fmt, rows, columns=OUTCOME_COLUMNS):
+    with open_output(fmt, str(path), columns) as output:
+        for row in rows:
+            output.write(row)
+    return path.read_bytes()
+
+
+def plain(row):
+    """A row as JSON has it."""
+    return {k: v if v is None or isinstance(v, int) else str(v) for k, v in row.items()}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("output")
+
+
+@contextmanager
+def piped():
+    """A pipe in standard output's place: its reading end, which never waits."""
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    with (
+        os.fdopen(reading, "rb", buffering=0) as pipe,
+        os.fdopen(writing, "w") as stdout,
+        redirect_stdout(stdout),
+    ):
+        yield pipe
+
+
+@given(given=st.lists(outcomes, max_size=5))
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+@pytest.mark.parametrize("fmt", ["jsonl", "json", "csv"])
+def test_rows_are_read_back_as_they_were_written(folder, fmt, suffix, given):
+    """Any text of a server's included: quotes, line ends, control characters, half surrogates."""
+    rows = [outcome_row(outcome) for outcome in given]
+    data = write(folder / f"out{suffix}", fmt, rows)
+    text = (gzip.decompress(data) if suffix else data).decode()
+    if fmt == "csv":
+        header, *read = csv.reader(io.StringIO(text, newline=""))
+        assert header == list(OUTCOME_COLUMNS)
+        assert read == [["" if v is None else str(v) for v in row.values()] for row in rows]
+        return
+    read = json.loads(text) if fmt == "json" else [json.loads(x) for x in text.split("\n")[:-1]]
+    assert read == [plain(row) for row in rows]
+    assert text.count("\n") == len(rows) + (2 if rows else 1) * (fmt == "json")
+
+
+@given(given=st.lists(outcomes, min_size=1, max_size=5))
+def test_no_text_can_forge_a_line_of_a_table(folder, given):
+    """Nor move the cursor, colour the screen or write from right to left."""
+    table = write(folder / "out", "table", map(outcome_row, given)).decode()
+    lines = table.split("\n")
+    assert len(lines) == len(given) + 2
+    assert "".join(lines).isprintable()
+    assert not any(line.endswith(" ") for line in lines)
+    for outcome, line in zip(given, lines[1:], strict=False):
+        assert line.startswith(f"{outcome.item!s:<36}  {outcome.status.value}")
+
+
+def test_controls_in_a_table_are_spelt_out(folder):
+    """So that what the server said can still be read."""
+    error = BCShopperError("é\n\x1b[2J\x9b\u202e\ud800")
+    table = write(folder / "out", "table", [outcome_row(Outcome(7, Status.REJECTED, error=error))])
+    assert (
+        table.decode()
+        .splitlines()[1]
+        .endswith(r"rejected  -" + " " * 37 + r"é\n\x1b[2J\x9b\u202e\ud800")
+    )
+
+
+def test_profiles_and_lookups_have_their_columns(folder):
+    """Times are RFC 3339, and the same in every format."""
+    missing = lookup_row(8, None)
+    for fmt in ("json", "csv"):
+        profiles = write(folder / "p", fmt, [profile_row(PROFILE)], PROFILE_COLUMNS).decode()
+        lookups = write(folder / "l", fmt, [lookup_row(7, ONE), missing], LOOKUP_COLUMNS).decode()
+        if fmt == "json":
+            assert json.loads(profiles) == [PROFILE_TEXTS]
+            assert json.loads(lookups)[1] == {"customer_id": 8, "profile_id": None}
+        else:
+            assert profiles.splitlines()[1] == ",".join(map(str, PROFILE_TEXTS.values()))
+            assert lookups.splitlines() == ["customer_id,profile_id", f"7,{ONE}", "8,"]
+    table = write(folder / "t", "table", [profile_row(PROFILE)], PROFILE_COLUMNS).decode()
+    header, row = table.splitlines()
+    assert header.split() == ["ID", "CUSTOMER_ID", "CREATED_AT", "UPDATED_AT"]
+    assert row.split() == [str(cell) for cell in PROFILE_TEXTS.values()]
+    assert row.index("7 ") < row.index("2026") == header.index("CREATED_AT")
+
+
+@pytest.mark.parametrize(
+    ("fmt", "empty"),
+    [("json", "[]\n"), ("jsonl", ""), ("csv", "customer_id,profile_id\n"),
+     ("table", "CUSTOMER_ID  PROFILE_ID\n")],
+)  # fmt: skip
+def test_no_rows_are_a_valid_document_too(folder, fmt, empty):
+    """The same header or brackets."""
+    assert write(folder / "out", fmt, [], LOOKUP_COLUMNS).decode() == empty
+
+
+@pytest.mark.parametrize(
+    ("fmt", "path", "chosen"),
+    [
+        (None, None, "jsonl"),
+        (None, "-", "jsonl"),
+        (None, "a.csv", "csv"),
+        (None, "a.CSV.gz", "csv"),
+        (None, "a.json", "json"),
+        (None, "a.json.GZ", "json"),
+        (None, "a.jsonl", "jsonl"),
+        (None, "a.txt", "jsonl"),
+        ("table", "a.csv", "table"),
+        ("csv", None, "csv"),
+    ],
+)
+def test_the_format_suits_where_the_rows_go(fmt, path, chosen):
+    """Unless it is asked for: by a file's suffix, and JSON lines in a pipe."""
+    with piped():
+        assert choose_format(fmt, path) == chosen
+
+
+def test_a_terminal_is_shown_a_table():
+    """People read it."""
+    terminal, end = os.openpty()
+    with os.fdopen(end, "w") as stdout, redirect_stdout(stdout):
+        assert choose_format(None, None) == choose_format(None, "-") == "table"
+        assert choose_format(None, "a") == choose_format("jsonl", None) == "jsonl"
+        with open_output("table", None, LOOKUP_COLUMNS) as rows:
+            rows.write(lookup_row(7, ONE))
+    assert os.read(terminal, 1000).decode().splitlines()[1] == f"7            {ONE}"
+    os.close(terminal)
+
+
+@pytest.mark.parametrize("fmt", FORMATS)
+def test_a_flush_shows_every_row_so_far(fmt):
+    """Whoever follows the output need not wait for its end."""
+    with piped() as pipe, open_output(fmt, None, LOOKUP_COLUMNS) as rows:
+        for number in range(3):
+            rows.write(lookup_row(number, ONE))
+            rows.flush()
+            assert str(number) in pipe.read().decode()
+
+
+def test_rows_go_out_in_blocks():
+    """Not each with a system call of its own, nor all of them at the end."""
+    with piped() as pipe, open_output("jsonl", "-", LOOKUP_COLUMNS) as rows:
+        rows.write(lookup_row(1, ONE))
+        assert pipe.read() is None
+        read = 0
+        for _ in range(100):
+            for _ in range(100):
+                rows.write(lookup_row(1, ONE))
+            read += len(pipe.read() or b"")
+        assert read
+
+
+def test_what_was_printed_before_comes_first():
+    """Text and rows share standard output in order."""
+    with piped() as pipe:
+        click.echo("before")
+        with open_output("jsonl", None, LOOKUP_COLUMNS) as rows:
+            rows.write(lookup_row(1, None))
+        click.echo("after")
+        assert pipe.read() == b'before\n{"customer_id":1,"profile_id":null}\nafter\n'
+
+
+def test_an_unbuffered_output_may_take_a_little_at_a_time():
+    """As standard output does with PYTHONUNBUFFERED."""
+
+    class Slow(io.RawIOBase):
+        taken = b""
+
+        def write(self, data):
+            self.taken += bytes(data[:3])
+            return len(data[:3])
+
+    stream = Slow()
+    rows = _JsonLines(stream, "slow", LOOKUP_COLUMNS)
+    rows.write({"customer_id": 1234567890})
+    rows.flush()
+    assert stream.taken == b'{"customer_id":1234567890}\n'
+
+
+def test_rows_known_before_a_failure_are_on_standard_output():
+    """And a JSON array shows that it was cut short."""
+    with piped() as pipe:
+        with pytest.raises(GoneError), open_output("json", None, LOOKUP_COLUMNS) as rows:
+            rows.write(lookup_row(1, None))
+            raise GoneError
+        assert pipe.read() == b'[\n{"customer_id":1,"profile_id":null}'
+
+
+def test_a_closed_pipe_is_the_callers_business():
+    """It knows how to end without a word."""
+    with pytest.raises(BrokenPipeError), piped() as pipe:
+        pipe.close()
+        with pytest.raises(BrokenPipeError), open_output("csv", None, LOOKUP_COLUMNS) as rows:
+            rows.flush()
+
+
+def test_no_standard_output_is_said(monkeypatch):
+    """A process may be started without one."""
+    monkeypatch.setattr(sys, "stdout", None)
+    with pytest.raises(click.UsageError, match="give --output FILE"):
+        choose_format(None, None)
+
+
+@pytest.mark.parametrize("before", [None, "before"])
+@pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.gz"])
+def test_a_file_is_moved_into_place_when_all_is_well(tmp_path, name, before):
+    """Until then it is as it was."""
+    path = tmp_path / name
+    if before is not None:
+        path.write_text(before)
+    with open_output("jsonl", str(path), LOOKUP_COLUMNS) as rows:
+        rows.write(lookup_row(1, None))
+        rows.flush()
+        assert (path.read_text() if path.exists() else None) == before
+    data = path.read_bytes()
+    assert b"customer_id" in (gzip.decompress(data) if name.endswith(".gz") else data)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("before", [None, "before"])
+@pytest.mark.parametrize("name", ["out.json", "out.json.gz"])
+@pytest.mark.parametrize("error", [GoneError, KeyboardInterrupt, SystemExit])
+def test_a_failure_leaves_no_file_and_no_half(tmp_path, name, before, error):
+    """Nor the file beside it; what was there before is there."""
+    path = tmp_path / name
+    if before is not None:
+        path.write_text(before)
+    with pytest.raises(error), open_output("json", str(path), LOOKUP_COLUMNS) as rows:
+        rows.write(lookup_row(1, None))
+        rows.flush()
+        raise error
+    assert [p.read_text() for p in tmp_path.iterdir()] == [before] * (before is not None)
+
+
+def test_a_file_gets_the_usual_permissions_or_keeps_its_own(tmp_path):
+    """Not those of a temporary file."""
+    path = tmp_path / "out"
+    before = os.umask(0o027)
+    try:
+        write(path, "jsonl", [])
+        assert stat.S_IMODE(path.stat().st_mode) == 0o640
+        path.chmod(0o604)
+        write(path, "jsonl", [])
+        assert stat.S_IMODE(path.stat().st_mode) == 0o604
+    finally:
+        os.umask(before)
+
+
+def test_a_name_may_be_as_long_as_any(tmp_path):
+    """What is written beside it has a name of its own."""
+    path = tmp_path / ("x" * 255)
+    write(path, "jsonl", [])
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_stays_a_link(tmp_path):
+    """Its target gets the rows."""
+    (tmp_path / "there").mkdir()
+    target, link = tmp_path / "there" / "out", tmp_path / "out"
+    link.symlink_to(target)
+    for customer_id in (1, 2):
+        write(link, "csv", [lookup_row(customer_id, None)], LOOKUP_COLUMNS)
+        assert link.is_symlink()
+        assert target.read_text().splitlines()[1] == f"{customer_id},"
+    assert len(list(target.parent.iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("nowhere/out", "No such file or directory"), ("", "Is a directory"),
+     ("file/out", "Not a directory"), ("x" * 300, "File name too long")],
+)  # fmt: skip
+def test_what_can_not_be_written_is_said_at_once(tmp_path, name, reason):
+    """Before there is a row."""
+    (tmp_path / "file").touch()
+    path = tmp_path / name
+    with (
+        pytest.raises(click.UsageError, match=f"cannot write {path}: {reason}"),
+        open_output("csv", str(path), LOOKUP_COLUMNS),
+    ):
+        pytest.fail("there should be no row")
+
+
+def test_a_pipe_is_written_to_and_not_replaced(tmp_path):
+    """As is any device."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with open_output("jsonl", str(path), LOOKUP_COLUMNS) as rows:
+        rows.write(lookup_row(1, None))
+        rows.flush()
+        assert os.read(reading, 100) == b'{"customer_id":1,"profile_id":null}\n'
+    os.close(reading)
+    assert path.is_fifo()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize("link", ["out", "out.gz"])
+def test_a_full_disk_is_named(tmp_path, link):
+    """With the file's name."""
+    path = tmp_path / link
+    path.symlink_to("/dev/full")
+    with (
+        pytest.raises(OSError, match=f"No space left on device: '{path}'"),
+        open_output("jsonl", str(path), LOOKUP_COLUMNS) as rows,
+    ):
+        for _ in range(10_000):
+            rows.write(lookup_row(1, uuid4()))
+        rows.flush()
+    assert path.is_symlink()
