@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -16,12 +16,13 @@ from bcshopper._requests import MAX_LIMIT
 Show: TypeAlias = Callable[[Sequence[Outcome[Any]]], None]
 
 _MOST_UNRECORDED = 5000
+_COMMIT_EVERY = 0.1
 
 
 class Recorder:
     """Puts outcomes into the journal as they come, and shows them once they are there.
 
-    While some are being written, the next gather: a commit costs as much for one as for hundreds.
+    A commit costs as much for one as for hundreds, so there are no more than ten a second.
 
     Args:
         journal: where to.
@@ -35,7 +36,7 @@ class Recorder:
         self._news = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
-        self._ended = False
+        self._ended = asyncio.Event()
 
     def add(self, outcomes: Sequence[Outcome[Item]]) -> None:
         """Take outcomes; returns at once."""
@@ -55,18 +56,20 @@ class Recorder:
                     if writer.done():
                         break
         finally:
-            self._ended = True
+            self._ended.set()
             self._news.set()
             await writer
 
     async def _write(self) -> None:
-        while self._waiting or not self._ended:
+        while self._waiting or not self._ended.is_set():
             await self._news.wait()
             self._news.clear()
             outcomes, self._waiting = self._waiting, []
             self._room.set()
             await asyncio.to_thread(self._journal.record, outcomes)
             self._show(outcomes)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._ended.wait(), _COMMIT_EVERY)
 
 
 async def open_items(journal: Journal) -> AsyncIterator[Item]:

@@ -83,7 +83,7 @@ class Journal:
         self._lock = threading.Lock()
         self._positions: dict[Item, int] = {}
         self._cursor = 0
-        self._clock = datetime.now(UTC).isoformat()
+        self._clock = datetime.now(UTC)
         # "" is SQLite's name for a temporary file
         self._db = sqlite3.connect(
             "" if path is None else path, isolation_level=None, check_same_thread=False
@@ -160,7 +160,7 @@ class Journal:
         with self._lock:
             stored, started = self._db.execute("SELECT input, started FROM job").fetchone()
             newest = self._db.execute("SELECT at FROM taken ORDER BY last DESC").fetchone()
-            self._clock = newest[0] if newest else started
+            self._clock = datetime.fromisoformat(newest[0] if newest else started)
         if digest.value != stored:
             raise JournalError(
                 f"{self._path} is the journal of a job with other ids; "
@@ -178,7 +178,7 @@ class Journal:
             )
             self._db.execute(
                 "INSERT INTO job VALUES (?, ?, ?, ?, ?)",
-                (*attrs.astuple(job), digest.value, self._clock),
+                (*attrs.astuple(job), digest.value, self._clock.isoformat()),
             )
             self._db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
             self._db.execute(f"PRAGMA user_version = {_FORMAT}")
@@ -229,7 +229,7 @@ class Journal:
             row = self._db.execute(
                 "SELECT at FROM taken WHERE last >= ? ORDER BY last", (first,)
             ).fetchone()
-            return datetime.fromisoformat(row[0] if row else self._clock)
+            return datetime.fromisoformat(row[0]) if row else self._clock
 
     def rewind(self) -> None:
         """Begin with the first open id again."""
@@ -247,7 +247,7 @@ class Journal:
             if items:
                 self._db.execute(
                     "INSERT OR IGNORE INTO taken VALUES (?, ?)",
-                    (self._cursor, self._clock),
+                    (self._cursor, self._clock.isoformat()),
                 )
             return items
 
@@ -261,7 +261,7 @@ class Journal:
     def _row(self, outcome: Outcome[Item]) -> tuple[int, str, bytes | None, str | None]:
         created_at = None if outcome.profile is None else outcome.profile.created_at
         if outcome.status is Status.CREATED and created_at is not None:
-            self._clock = created_at.isoformat()
+            self._clock = created_at
         return (
             self._positions.pop(outcome.item),
             outcome.status.value,
