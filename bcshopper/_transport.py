@@ -268,7 +268,7 @@ class Transport:
             gate.leave()
             raise
         gate.leave(reply.status, reply.headers)
-        if reply.status not in _GOOD:
+        if reply.status not in _GOOD or request.method == "POST":  # which may quote, beside data
             reply = self._without_token(reply)
         self._stats.bytes_received += len(reply.body)
         if self._on_event is not None:

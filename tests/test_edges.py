@@ -40,30 +40,6 @@ def statuses(report):
     return {outcome.status for outcome in report}
 
 
-@pytest.fixture
-async def raw_server():
-    """A server whose answer to each request is what a function makes of the request's head."""
-    servers = []
-
-    async def serve(answer):
-        async def handle(reader, writer):
-            try:
-                head = await reader.readuntil(b"\r\n\r\n")
-                writer.write(answer(head))
-                await writer.drain()
-            except (ConnectionError, asyncio.IncompleteReadError):
-                pass
-            finally:
-                writer.close()
-
-        servers.append(await asyncio.start_server(handle, "127.0.0.1", 0))
-        return f"http://127.0.0.1:{servers[-1].sockets[0].getsockname()[1]}"
-
-    yield serve
-    for server in servers:
-        server.close()
-
-
 def http_answer(status, body, *headers):
     lines = [f"HTTP/1.1 {status}".encode("latin-1"), f"Content-Length: {len(body)}".encode()]
     return b"\r\n".join([*lines, *headers, b"Connection: close", b"", body])

@@ -249,37 +249,11 @@ RAW = {
 }
 
 
-@pytest.fixture
-async def raw_server():
-    """A server that answers every request with the same bytes, and counts them."""
-    seen = []
-
-    async def serve(answer):
-        async def handle(reader, writer):
-            try:
-                await reader.readuntil(b"\r\n\r\n")
-                seen.append(1)
-                writer.write(answer)
-                await writer.drain()
-            except (ConnectionError, asyncio.IncompleteReadError):
-                pass
-            finally:
-                writer.close()
-
-        servers.append(await asyncio.start_server(handle, "127.0.0.1", 0))
-        return f"http://127.0.0.1:{servers[-1].sockets[0].getsockname()[1]}"
-
-    servers: list = []
-    yield serve, seen
-    for server in servers:
-        server.close()
-
-
 @pytest.mark.parametrize("what", RAW)
 async def test_an_unreadable_answer_is_repeated_and_then_our_error(what, raw_server):
     """A GET is tried again; then the error names the request, and is one of ours."""
-    serve, seen = raw_server
-    url = await serve(RAW[what])
+    seen = []
+    url = await raw_server(lambda head: seen.append(head) or RAW[what])
     async with Session("a", "t", base_url=url, retry=RetryPolicy(attempts=2)) as session:
         with pytest.raises((ResponseFormatError, TransportError)) as caught:
             await session.shopper_profiles.page()
@@ -292,8 +266,7 @@ async def test_an_unreadable_answer_is_repeated_and_then_our_error(what, raw_ser
 @pytest.mark.parametrize("what", RAW)
 async def test_an_unreadable_answer_to_a_write_leaves_no_false_claim(what, raw_server):
     """Nothing can be learnt from such a server, and the report says just that."""
-    serve, _ = raw_server
-    url = await serve(RAW[what])
+    url = await raw_server(lambda _: RAW[what])
     async with Session("a", "t", base_url=url, retry=RetryPolicy(attempts=2)) as session:
         report = await session.shopper_profiles.create([1, 2], check=False)
     assert [o.status for o in report] == [Status.UNKNOWN] * 2
@@ -308,8 +281,7 @@ async def test_a_compressed_bomb_is_not_unpacked(raw_server):
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
     body = b"".join(packer.compress(bytes(1_000_000)) for _ in range(200)) + packer.flush()
     head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(body)}\r\n\r\n"
-    serve, _ = raw_server
-    url = await serve(head.encode() + body)
+    url = await raw_server(lambda _: head.encode() + body)
     async with Session("a", "t", base_url=url, retry=RetryPolicy(attempts=1)) as session:
         tracemalloc.start()
         with pytest.raises(TransportError):
