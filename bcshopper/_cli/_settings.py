@@ -129,11 +129,17 @@ def _find_settings(options: Mapping[str, Any]) -> Settings:
 def _limits(options: Mapping[str, Any], profile: Mapping[str, Any]) -> dict[str, Any]:
     given = {name: options.get(name, profile.get(name)) for name in _LIMIT_KEYS}
     concurrency = given.pop("concurrency")
+    if concurrency is None:
+        concurrency = 10
+    if type(concurrency) is not int or concurrency < 1:
+        raise click.UsageError(
+            f"{CONFIG_FILE}: concurrency must be a whole number from 1, not {concurrency!r}"
+        )
     try:
         policy = QuotaPolicy(**{name: value for name, value in given.items() if value is not None})
     except (TypeError, ValueError) as error:
         raise click.UsageError(f"{CONFIG_FILE}: {error.args[0]}") from None
-    return {"concurrency": 10 if concurrency is None else concurrency, "quota": policy}
+    return {"concurrency": concurrency, "quota": policy}
 
 
 def _read_profile(name: str) -> Mapping[str, Any]:
@@ -185,7 +191,10 @@ def _token(profile: Mapping[str, Any]) -> Secret:
 
 
 def _ask(command: object) -> Secret:
-    words = shlex.split(command) if isinstance(command, str) else command
+    try:
+        words = shlex.split(command) if isinstance(command, str) else command
+    except ValueError:  # an open quote
+        words = None
     if not isinstance(words, list) or not words or not all(isinstance(w, str) for w in words):
         raise click.UsageError(f"{CONFIG_FILE}: token_command is no command: {command!r}")
     try:
