@@ -48,7 +48,7 @@ from bcshopper._cli._settings import (
 )
 from bcshopper._cli._source import CUSTOMER_IDS, PROFILE_IDS, IdKind
 from bcshopper._cli._summary import Summary
-from bcshopper._cli._terminal import fail, log_response, say
+from bcshopper._cli._terminal import log_response, say
 from bcshopper._outcomes import GOOD, Status
 from bcshopper._requests import MAX_LIMIT, Request, Requests
 from bcshopper._version import __version__
@@ -73,7 +73,7 @@ def bcshopper() -> None:
     of the config file. Data goes to standard output, all else to standard error.
 
     Exit codes: 0 all well, 1 some ids failed or lines were skipped, 2 usage, 3 credentials or
-    permission, 4 the API or the network, 130 interrupted.
+    permission, 4 the API, the network or a full disk, 130 interrupted.
     """
 
 
@@ -337,7 +337,7 @@ def _confirm(what: str, settings: Settings) -> None:
         sys.exit(Exit.SOME_FAILED)
 
 
-@bcshopper.group()
+@bcshopper.group(**examples("bcshopper journal show night.journal"))
 def journal() -> None:
     """Look into the journals of create and delete."""
 
@@ -353,13 +353,13 @@ def journal() -> None:
 def show(file: Path, *, failed: bool) -> None:
     """Tell what became of a job's ids."""
     with closing(Journal(file)) as book:
+        job = book.job
+        if job is None:
+            raise click.UsageError(f"{file} is no journal of a job")
         if failed:
             for outcome in book.outcomes(set(Status) - GOOD):
                 click.echo(outcome.item)
             return
-        job = book.job
-        if job is None:
-            raise click.UsageError(f"{file} is no journal of a job")
         total, counts = book.total, book.counts()
         click.echo(f"{job.verb} in store {job.store_hash} at {job.base_url}")
         click.echo(f"{total:,} ids, {total - counts.total():,} of them without an outcome")
@@ -396,11 +396,7 @@ def sandbox(port: int, customers: int, profiles: int) -> None:
             sys.stdout.flush()
             await asyncio.Event().wait()
 
-    try:
-        run(job())
-    except OSError as error:
-        fail(str(error))
-        sys.exit(Exit.API)
+    run(job())
 
 
 @bcshopper.command(

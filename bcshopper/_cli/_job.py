@@ -8,15 +8,21 @@ from contextlib import aclosing, suppress
 from typing import Any, TypeAlias
 from uuid import UUID
 
+import attrs
+
 from bcshopper._cli._journal import Item, Journal
 from bcshopper._outcomes import Outcome, Status
 from bcshopper._profiles import ShopperProfiles
 from bcshopper._requests import MAX_LIMIT
+from bcshopper.errors import APIError
 
 Show: TypeAlias = Callable[[Sequence[Outcome[Any]]], None]
 
 _MOST_UNRECORDED = 5000
 _COMMIT_EVERY = 0.1
+
+# Other refusals are of the account or of the whole API: the ids may fare better another time.
+_ABOUT_THE_ID = frozenset({400, 409, 413, 414, 422})
 
 
 class Recorder:
@@ -40,7 +46,7 @@ class Recorder:
 
     def add(self, outcomes: Sequence[Outcome[Item]]) -> None:
         """Take outcomes; returns at once."""
-        self._waiting.extend(outcomes)
+        self._waiting.extend(map(_for_the_journal, outcomes))
         self._news.set()
         if len(self._waiting) > _MOST_UNRECORDED:
             self._room.clear()
@@ -70,6 +76,18 @@ class Recorder:
             self._show(outcomes)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._ended.wait(), _COMMIT_EVERY)
+
+
+def _for_the_journal(outcome: Outcome[Item]) -> Outcome[Item]:
+    """What was refused for no fault of its own is still to be sent."""
+    error = outcome.error
+    if (
+        outcome.status is Status.REJECTED
+        and isinstance(error, APIError)
+        and error.status not in _ABOUT_THE_ID
+    ):
+        return attrs.evolve(outcome, status=Status.NOT_SENT)
+    return outcome
 
 
 async def open_items(journal: Journal) -> AsyncIterator[Item]:
@@ -102,17 +120,22 @@ async def settle_doubts(profiles: ShopperProfiles, journal: Journal, show: Show)
 async def _find_new(profiles: ShopperProfiles, wanted: set[UUID], journal: Journal) -> set[UUID]:
     """Those of these profiles that were created since the ids in doubt were taken.
 
-    Only the list has a profile's time: read from its end, where the newest are.
+    Only the list has a profile's time. Its newest are at its end, or else at its beginning:
+    the order is documented nowhere.
     """
     since = await asyncio.to_thread(journal.doubtful_since)
     since = since.replace(microsecond=0)  # the API's times are whole seconds
     new: set[UUID] = set()
-    number = (await profiles.page(1, limit=MAX_LIMIT)).pagination.total_pages
-    while number > 0 and new != wanted:
-        page = await profiles.page(number, limit=MAX_LIMIT)
-        recent = {p.id for p in page if p.created_at is not None and p.created_at >= since}
-        new |= recent & wanted
-        if len(recent) < len(page):
-            break
-        number -= 1
+    last = (await profiles.page(1, limit=MAX_LIMIT)).pagination.total_pages
+    for numbers in (range(last, 0, -1), range(1, last + 1)):
+        for number in numbers:
+            page = await profiles.page(number, limit=MAX_LIMIT)
+            recent = {p.id for p in page if p.created_at is not None and p.created_at >= since}
+            new |= recent & wanted
+            if new == wanted:
+                return new
+            if len(recent) < len(page):
+                break
+        else:
+            return new
     return new

@@ -24,6 +24,7 @@ Item: TypeAlias = Any
 _APPLICATION_ID = 0x62637368
 _FORMAT = 1
 _CACHE_KIB = 32 * 1024
+_LOCK_PATIENCE = 1.0
 _BLOCK = 1000
 _ALL = 1 << 62
 
@@ -84,10 +85,15 @@ class Journal:
         self._positions: dict[Item, int] = {}
         self._cursor = 0
         self._clock = datetime.now(UTC)
+        self._made_file = path is not None and not path.exists()
         # "" is SQLite's name for a temporary file
-        self._db = sqlite3.connect(
-            "" if path is None else path, isolation_level=None, check_same_thread=False
-        )
+        name = "" if path is None else path
+        try:
+            self._db = sqlite3.connect(
+                name, timeout=_LOCK_PATIENCE, isolation_level=None, check_same_thread=False
+            )
+        except sqlite3.OperationalError as error:
+            raise JournalError(f"{path} can't be used as a journal: {error}") from None
         try:
             self._prepare()
         except sqlite3.DatabaseError as error:
@@ -114,7 +120,7 @@ class Journal:
 
     def _refuse_foreign_file(self) -> None:
         application = self._db.execute("PRAGMA application_id").fetchone()[0]
-        tables = self._db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+        tables = self._has_tables()
         if tables and application != _APPLICATION_ID:
             raise JournalError(f"{self._path} is a database, but no journal of bcshopper")
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
@@ -122,15 +128,21 @@ class Journal:
             raise JournalError(f"{self._path} was written by another version of bcshopper")
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Let go of the file; one that no job has begun in does not stay."""
         with self._lock:
+            is_empty = not self._has_tables()
             self._db.close()
+            if self._made_file and self._path is not None and is_empty:
+                self._path.unlink()
+
+    def _has_tables(self) -> bool:
+        return bool(self._db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0])
 
     @property
     def job(self) -> Job | None:
         """What the journal belongs to; None if it is new."""
         with self._lock:
-            if not self._db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+            if not self._has_tables():
                 return None
             row = self._db.execute("SELECT base_url, store_hash, verb FROM job").fetchone()
             return Job(*row)
@@ -287,7 +299,8 @@ class Journal:
         try:
             yield
         except BaseException:
-            self._db.execute("ROLLBACK")
+            if self._db.in_transaction:  # a full disk has ended it already
+                self._db.execute("ROLLBACK")
             raise
         self._db.execute("COMMIT")
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from bcshopper._cli._runner import exit_codes
+from bcshopper._cli._runner import Exit, exit_codes
 from bcshopper._cli._settings import SANDBOX_CUSTOMERS, SANDBOX_PROFILES
-from bcshopper._cli._terminal import Terminal
+from bcshopper._cli._terminal import Terminal, fail
 
 
 class Context:
@@ -77,7 +78,13 @@ class Command(click.Command):
         context = ctx.ensure_object(Context)
         context.terminal = Terminal(context.options)
         with exit_codes():
-            return super().invoke(ctx)
+            try:
+                return super().invoke(ctx)
+            except click.UsageError as error:
+                if "log_json" not in context.options:
+                    raise  # click shows a hint beside it
+                fail(error.format_message())
+                sys.exit(Exit.USAGE)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Two lists of options."""
@@ -94,6 +101,7 @@ class Group(click.Group):
     """A group whose commands take the global options, as it does itself."""
 
     command_class = Command
+    group_class = type
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sqlite3
 import sys
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
@@ -59,9 +60,19 @@ def exit_codes() -> Iterator[None]:
         code, reason = Exit.USAGE, str(error)
     except BCShopperError as error:
         code, reason = Exit.API, str(error)
+    except BrokenPipeError:  # nobody reads any more, which is no fault: click ends in silence
+        raise
+    except OSError as error:
+        code, reason = Exit.API, _in_words(error)
+    except sqlite3.Error as error:
+        code, reason = Exit.API, f"the journal can't be read or written: {error}"
     except (KeyboardInterrupt, click.Abort):
         sys.exit(Exit.INTERRUPTED)
     else:
         return
     fail(reason)
     sys.exit(code)
+
+
+def _in_words(error: OSError) -> str:
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error)
