@@ -91,8 +91,18 @@ yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 dry_run_option = click.option(
     "--dry-run", is_flag=True, help="Print the requests that would go, and send none."
 )
+
+
+def _in_a_folder(_: click.Context, __: click.Parameter, path: Path | None) -> Path | None:
+    """It is written last: too late to learn that it can't be."""
+    if path is not None and not path.parent.is_dir():
+        raise click.BadParameter(f"there is no folder {path.parent}")
+    return path
+
+
 summary_option = click.option(
     "--summary-json", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path),
+    callback=_in_a_folder,
     help="Write the summary there as JSON, too.",
 )  # fmt: skip
 journal_option = click.option(

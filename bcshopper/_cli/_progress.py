@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from typing import Any, TypeAlias
@@ -48,7 +47,9 @@ class Pace:
         self.done = 0
         self._earlier = 0
         self._quota = quota
-        self._began = time.monotonic()
+        # Bars are drawn in a thread of their own.
+        self._now = asyncio.get_running_loop().time
+        self._began = self._now()
         self._waits_until = 0.0
 
     def advance(self, count: int) -> None:
@@ -63,17 +64,17 @@ class Pace:
     def watch(self, event: Event) -> None:
         """Take note of waits."""
         if isinstance(event, QuotaWait):
-            self._waits_until = time.monotonic() + event.seconds
+            self._waits_until = self._now() + event.seconds
 
     @property
     def rate(self) -> float:
         """Items a second, in this run."""
-        return (self.done - self._earlier) / max(time.monotonic() - self._began, 1e-9)
+        return (self.done - self._earlier) / max(self._now() - self._began, 1e-9)
 
     @property
     def notes(self) -> str:
         """What is left of the quota, and how long the job waits for it."""
-        quota, waiting = self._quota(), self._waits_until - time.monotonic()
+        quota, waiting = self._quota(), self._waits_until - self._now()
         parts = [] if quota is None else [f"quota {quota.remaining:,}/{quota.limit:,}"]
         if waiting > 0:
             parts.append(f"waits {waiting:.0f} s for it")
