@@ -42,7 +42,8 @@ def lines(tmp_path, ids):
 
 def counts(path):
     summary = json.loads(path.read_text())
-    return {status.value: summary[status.value] for status in Status}
+    names = {status.value: status.value for status in Status} | {"exists": "existing"}
+    return {status: summary[name] for status, name in names.items()}
 
 
 def account(path):

@@ -75,7 +75,7 @@ class Summary:
         return {
             "verb": self._verb,
             "store_hash": self._store_hash,
-            **{status.value: self.counts[status] for status in Status},
+            **{_name(status): self.counts[status] for status in Status},
             "skipped": self.skipped,
             "requests": self._stats.requests,
             "retries": self._stats.retries,
@@ -87,7 +87,7 @@ class Summary:
     def lines(self) -> list[str]:
         """For people."""
         counts = ", ".join(
-            f"{self.counts[status]:,} {status.value.replace('_', ' ')}"
+            f"{self.counts[status]:,} {_name(status).replace('_', ' ')}"
             for status in Status
             if self.counts[status] or (self._verb, status) in _ALWAYS
         )
@@ -115,3 +115,8 @@ _ALWAYS = {
     ("delete", Status.DELETED),
     ("delete-all", Status.DELETED),
 }
+
+
+def _name(status: Status) -> str:
+    """As `BatchReport` has it."""
+    return "existing" if status is Status.EXISTS else status.value
