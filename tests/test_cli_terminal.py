@@ -1,0 +1,294 @@
+"""What people see: the command line at a pseudo-terminal, with a keyboard."""
+
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+
+import pytest
+
+from bcshopper.sandbox import Fault, Rules, Sandbox
+from tests.cli import BCSHOPPER, bcshopper, environment, posts, rows, wait_until
+
+pty = pytest.importorskip("pty", reason="there are no pseudo-terminals here")
+
+pytestmark = pytest.mark.real_time
+
+CTRL_C, CTRL_D = b"\x03", b"\x04"
+ESCAPE = b"\x1b["
+# Makes standard error's terminal the one that rules the process, so that Ctrl-C comes from it.
+_TAKES_THE_TERMINAL = """
+import fcntl, os, sys, termios
+os.setsid()
+fcntl.ioctl(2, termios.TIOCSCTTY, 0)
+os.execv(sys.executable, sys.argv[1:])
+"""
+
+
+class AtTerminal:
+    """A command whose standard error is a terminal, and whatever else is not given."""
+
+    def __init__(self, *arguments, sandbox=None, stdin=None, stdout=None, **changes):
+        self._keyboard, side = pty.openpty()
+        self._shown = []
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", _TAKES_THE_TERMINAL, *BCSHOPPER, *map(str, arguments)],
+            env=environment(sandbox, **{"TERM": "xterm", "COLUMNS": "120", **changes}),
+            stdin=side if stdin is None else stdin, stdout=side if stdout is None else stdout,
+            stderr=side,
+        )  # fmt: skip
+        os.close(side)
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self):
+        with suppress(OSError):  # the other side is closed
+            while block := os.read(self._keyboard, 4096):
+                self._shown.append(block)
+
+    @property
+    def shown(self):
+        return b"".join(self._shown)
+
+    @property
+    def text(self):
+        """Without what moves the cursor and sets colours."""
+        return re.sub(rb"\x1b\[[0-9;?]*[a-zA-Z]", b"", self.shown).decode()
+
+    def expect(self, words):
+        wait_until(lambda: words in self.text or self.process.poll() is not None)
+        assert words in self.text
+
+    def type(self, keys):
+        os.write(self._keyboard, keys)
+
+    def end(self):
+        """Wait for it, and give its exit code."""
+        code = self.process.wait(timeout=60)
+        self._reader.join()
+        return code
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+        self._reader.join()
+        os.close(self._keyboard)
+
+
+@pytest.fixture
+def sandbox():
+    with Sandbox(customers=400, profiles=120) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def ids(tmp_path):
+    file = tmp_path / "ids.txt"
+    file.write_text("".join(f"{i}\n" for i in range(121, 401)))
+    return file
+
+
+def test_a_list_at_a_terminal_is_a_table(sandbox):
+    """For people; the bar is gone in the end."""
+    with AtTerminal("list", sandbox=sandbox) as terminal:
+        assert terminal.end() == 0
+        lines = terminal.text.splitlines()
+    assert [line.split() for line in lines if "CUSTOMER_ID" in line] == [
+        ["ID", "CUSTOMER_ID", "CREATED_AT", "UPDATED_AT"]
+    ]
+    for profile in sandbox.store.profiles:
+        assert any(str(profile) in line for line in lines)
+
+
+def test_bars_tell_count_rate_time_left_and_quota(ids, tmp_path):
+    """On a terminal, with the data elsewhere."""
+    with Sandbox(customers=400, rules=Rules(quota=450)) as sandbox:
+        sandbox.faults.rule(Fault.slow(0.3))
+        command = ["create", "--from", ids, "--concurrency", "1", "--output", tmp_path / "out"]
+        with AtTerminal(*command, sandbox=sandbox) as terminal:
+            assert terminal.end() == 0
+            text = terminal.text
+    assert re.search(
+        r"create ━*\S*\s*━* *(50|100|150|200|250)/280 [\d,]+/s \d:\d\d:\d\d quota 4\d\d/450", text
+    ), text
+    assert "280 created" in text
+    assert len(rows((tmp_path / "out").read_text())) == 280
+
+
+def test_bars_say_when_they_wait_for_quota(ids):
+    """A long silence has its reason beside it."""
+    with Sandbox(customers=400, rules=Rules(quota=2, window=2.0)) as sandbox:
+        command = ["create", "--from", ids]
+        with AtTerminal(*command, sandbox=sandbox, stdout=subprocess.DEVNULL) as terminal:
+            assert terminal.end() == 0
+            assert re.search(r"quota 0/2, waits \d s for it", terminal.text)
+
+
+@pytest.mark.parametrize("option", ["--quiet", "--log-json"])
+def test_there_are_no_bars_if_nobody_wants_them(sandbox, ids, option):
+    """Quiet is quiet; JSON lines are for programs."""
+    sandbox.faults.rule(Fault.slow(0.2))
+    command = ["create", "--from", ids, option]
+    with AtTerminal(*command, sandbox=sandbox, stdout=subprocess.DEVNULL) as terminal:
+        assert terminal.end() == 0
+        assert "━" not in terminal.text
+        assert (terminal.text == "") == (option == "--quiet")
+        if option == "--log-json":
+            assert rows(terminal.text)
+
+
+@pytest.mark.parametrize(("option", "changes"), [("--no-color", {}), ("-v", {"NO_COLOR": "1"})])
+def test_without_colours_there_are_none(sandbox, ids, option, changes):
+    """Neither in bars nor in messages; the cursor may move all the same."""
+    sandbox.faults.rule(Fault.slow(0.2))
+    command = ["create", "--from", ids, option]
+    with AtTerminal(*command, sandbox=sandbox, stdout=subprocess.DEVNULL, **changes) as terminal:
+        assert terminal.end() == 0
+        colours = re.findall(rb"\x1b\[([0-9;]*)m", terminal.shown)
+    codes = {code for found in colours for code in found.split(b";")}
+    assert not {c for c in codes if c.startswith((b"3", b"4", b"9")) and len(c) > 1}, codes
+
+
+def test_a_dumb_terminal_gets_no_escapes(sandbox, ids):
+    """As the shell of an editor is."""
+    command = ["create", "--from", ids]
+    with AtTerminal(*command, sandbox=sandbox, stdout=subprocess.DEVNULL, TERM="dumb") as terminal:
+        assert terminal.end() == 0
+        assert ESCAPE not in terminal.shown
+        assert "280 created" in terminal.text
+
+
+@pytest.mark.parametrize(
+    ("keys", "code", "left", "says"),
+    [
+        (b"y\n", 0, 119, "1 deleted"),
+        (b"n\n", 1, 120, "nothing was deleted"),
+        (b"\n", 1, 120, "nothing was deleted"),
+        (b"what\ny\n", 0, 119, "1 deleted"),
+        (CTRL_C, 130, 120, ""),
+        (CTRL_D, 130, 120, ""),
+    ],
+)
+def test_delete_asks(sandbox, keys, code, left, says):
+    """The question names number and store; nothing but a yes deletes anything."""
+    target = next(iter(sandbox.store.profiles))
+    with AtTerminal("delete", target, sandbox=sandbox) as terminal:
+        terminal.expect("[y/N]:")
+        assert "Delete 1 shopper profiles in 1 requests, of store sandbox" in terminal.text
+        assert not sandbox.record.requests
+        terminal.type(keys)
+        assert terminal.end() == code
+        assert "Traceback" not in terminal.text
+        assert says in terminal.text
+    assert len(sandbox.store.profiles) == left
+
+
+@pytest.mark.parametrize(("keys", "code", "left"), [(b"y\n", 0, 0), (b"n\n", 1, 120)])
+def test_delete_all_asks_with_the_number_in_the_store(sandbox, keys, code, left):
+    """Even if the store's hash was given."""
+    with AtTerminal("delete-all", "--confirm", "sandbox", sandbox=sandbox) as terminal:
+        terminal.expect("[y/N]:")
+        assert "Delete all 120 shopper profiles, of store sandbox" in terminal.text
+        terminal.type(keys)
+        assert terminal.end() == code
+    assert len(sandbox.store.profiles) == left
+
+
+def test_ids_are_not_read_from_a_keyboard(sandbox):
+    """A command that was given nothing does not wait for ever."""
+    with AtTerminal("create", sandbox=sandbox) as terminal:
+        assert terminal.end() == 2
+        assert "give ids as arguments" in terminal.text
+
+
+def test_ctrl_c_ends_with_the_account_so_far(sandbox, ids, tmp_path):
+    """Promptly, although an answer is slow to come; the cursor is back, and no bar is left."""
+    sandbox.faults.rule(Fault.slow(60), method="POST", nth=3)
+    out, summary = tmp_path / "out.jsonl", tmp_path / "summary.json"
+    command = ["create", "--from", ids, "--concurrency", "1", "--summary-json", summary]
+    with out.open("wb") as file, AtTerminal(*command, sandbox=sandbox, stdout=file) as terminal:
+        terminal.expect("100/280")
+        wait_until(lambda: len(posts(sandbox)) == 3)
+        terminal.type(CTRL_C)
+        assert terminal.process.wait(timeout=10) == 130
+        terminal.end()
+        assert "interrupted: 100 of 280 ids are done; the same command again is safe" in (
+            terminal.text
+        )
+        assert "create: 100 created, 0 exists, 50 unknown" in terminal.text
+        assert "Traceback" not in terminal.text
+        assert terminal.shown.rfind(b"\x1b[?25h") > terminal.shown.rfind(b"\x1b[?25l")
+    assert len([row for row in rows(out.read_text()) if row["status"] == "created"]) == 100
+    assert '"created": 100' in summary.read_text()
+
+
+def test_a_second_ctrl_c_ends_at_once(sandbox, ids):
+    """Whatever the first one is still at."""
+    sandbox.faults.rule(Fault.slow(60))
+    command = ["create", "--from", ids]
+    with AtTerminal(*command, sandbox=sandbox) as terminal:
+        wait_until(lambda: sandbox.record.in_flight)
+        terminal.type(CTRL_C)
+        terminal.type(CTRL_C)
+        assert terminal.process.wait(timeout=10) == 130
+        terminal.end()
+        assert "Traceback" not in terminal.text
+
+
+def has_more(pipe):
+    return bool(select.select([pipe], [], [], 0)[0])
+
+
+def test_ctrl_c_while_ids_are_read_sends_nothing(sandbox, tmp_path):
+    """The pipe may never end."""
+    journal = tmp_path / "journal"
+    reading, writing = os.pipe()
+    with AtTerminal("create", "--journal", journal, sandbox=sandbox, stdin=reading) as terminal:
+        os.write(writing, b"1\n2\n")
+        wait_until(lambda: not has_more(reading))
+        terminal.type(CTRL_C)
+        assert terminal.process.wait(timeout=10) == 130
+        terminal.end()
+        assert "Traceback" not in terminal.text
+    os.close(reading)
+    os.close(writing)
+    assert not sandbox.record.requests
+    assert not journal.exists()
+
+
+def test_a_hangup_of_the_reader_is_quiet(sandbox):
+    """`| head` has seen enough."""
+    sandbox.seed(profiles=5000)
+    script = f"{' '.join(BCSHOPPER)} list | head -n 1"
+    done = subprocess.run(
+        ["sh", "-c", script], env=environment(sandbox), capture_output=True, text=True, check=False,
+        timeout=60,
+    )  # fmt: skip
+    assert len(done.stdout.splitlines()) == 1
+    assert done.stderr == ""
+
+
+def test_sigterm_is_as_an_interrupt(sandbox, ids):
+    """For services and containers that are stopped."""
+    sandbox.faults.rule(Fault.slow(60))
+    command = ["create", "--from", ids]
+    with AtTerminal(*command, sandbox=sandbox, stdout=subprocess.DEVNULL) as terminal:
+        wait_until(lambda: sandbox.record.in_flight)
+        terminal.process.send_signal(signal.SIGTERM)
+        assert terminal.end() == 130
+        assert "interrupted: 0 of 280 ids are done" in terminal.text
+
+
+def test_piped_input_needs_a_yes(sandbox):
+    """At a terminal, too: the answer could only come from the pipe."""
+    target = str(next(iter(sandbox.store.profiles)))
+    done = bcshopper("delete", sandbox=sandbox, stdin=f"{target}\n")
+    assert done.returncode == 2
+    assert bcshopper("delete", "--yes", sandbox=sandbox, stdin=f"{target}\n").returncode == 0
