@@ -1,15 +1,15 @@
-"""The command line, as processes against a store in another thread."""
+"""The commands, as processes against a store in another thread."""
 
 import asyncio
-import contextlib
 import csv
+import gzip
 import io
 import json
-import os
-import re
+import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -17,11 +17,10 @@ import pytest
 from bcshopper import __version__
 from bcshopper._cli._commands import bcshopper as command
 from bcshopper.sandbox import Fault, Rules, Sandbox
+from tests.cli import BCSHOPPER, bcshopper, environment, rows, start, wait_until
 from tests.conftest import run
 
 pytestmark = pytest.mark.real_time
-
-BCSHOPPER = [sys.executable, "-X", "dev", "-W", "error", "-m", "bcshopper._cli"]
 
 
 @pytest.fixture
@@ -30,39 +29,21 @@ def sandbox():
         yield sandbox
 
 
-def environment(sandbox=None, **changes):
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("BIGCOMMERCE_")}
-    if sandbox is not None:
-        clean |= {
-            "BIGCOMMERCE_BASE_URL": sandbox.url,
-            "BIGCOMMERCE_STORE_HASH": sandbox.store_hash,
-            "BIGCOMMERCE_ACCESS_TOKEN": sandbox.access_token,
-        }
-    return {**clean, "PYTHONASYNCIODEBUG": "0", **changes}
-
-
-def bcshopper(*arguments, sandbox=None, stdin="", **changes):
-    return subprocess.run(
-        [*BCSHOPPER, *arguments], env=environment(sandbox, **changes), input=stdin,
-        capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
-
-
 def test_list_prints_every_profile_as_json_lines_in_a_pipe(sandbox):
     """Data for programs, and nothing else on standard output."""
     done = bcshopper("list", sandbox=sandbox)
-    rows = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [row["id"] for row in rows] == [str(i) for i in sandbox.store.profiles]
-    assert rows[0].keys() == {"id", "customer_id", "created_at", "updated_at"}
+    found = rows(done.stdout)
+    assert [row["id"] for row in found] == [str(i) for i in sandbox.store.profiles]
+    assert found[0].keys() == {"id", "customer_id", "created_at", "updated_at"}
     assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_list_prints_csv_and_tables(sandbox):
     """The format is the caller's choice."""
-    rows = list(
-        csv.DictReader(io.StringIO(bcshopper("list", "--format", "csv", sandbox=sandbox).stdout))
-    )
-    assert [row["customer_id"] for row in rows] == [str(i) for i in range(1, 121)]
+    printed = bcshopper("list", "--format", "csv", sandbox=sandbox).stdout
+    assert [row["customer_id"] for row in csv.DictReader(io.StringIO(printed))] == [
+        str(i) for i in range(1, 121)
+    ]
     header, first, *_ = bcshopper("list", "--format", "table", sandbox=sandbox).stdout.splitlines()
     assert header.split() == ["ID", "CUSTOMER_ID", "CREATED_AT", "UPDATED_AT"]
     assert first.split()[1] == "1"
@@ -86,11 +67,11 @@ def test_create_takes_ids_from_arguments_a_file_and_stdin(sandbox, tmp_path):
 def test_create_reports_failures_and_exits_with_1(sandbox):
     """The good ids are created all the same, and each id has a line."""
     done = bcshopper("create", "1", "130", "9999", sandbox=sandbox)
-    rows = {row["item"]: row for row in map(json.loads, done.stdout.splitlines())}
-    assert {k: row["status"] for k, row in rows.items()} == {
+    found = {row["item"]: row for row in rows(done.stdout)}
+    assert {k: row["status"] for k, row in found.items()} == {
         1: "exists", 130: "created", 9999: "rejected"
     }  # fmt: skip
-    assert "does not exist" in rows[9999]["error"]
+    assert "does not exist" in found[9999]["error"]
     assert done.returncode == 1
     assert "1 of 3 ids failed" in done.stderr
 
@@ -251,30 +232,270 @@ def test_without_the_extra_one_line_says_how_to_install_it(tmp_path):
     assert done.returncode == 1
 
 
-def test_the_progress_bar_says_when_it_waits_for_quota():
-    """On a terminal, a long silence has its reason beside it."""
-    import pty
-    import threading
+COMMANDS = [
+    "list", "page", "quota", "lookup", "create", "delete", "delete-all", "journal", "journal show",
+    "demo", "sandbox", "completion",
+]  # fmt: skip
 
-    terminal, process_side = pty.openpty()
-    shown = []
 
-    def read():
-        with contextlib.suppress(OSError):
-            while block := os.read(terminal, 1000):
-                shown.append(block)
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_with_examples(name):
+    """And says which options every command has."""
+    done = bcshopper(*name.split(), "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"$ bcshopper {name}" in done.stdout or f'"$(bcshopper {name}' in done.stdout
+    assert name == "journal" or "Global options" in done.stdout
 
-    reader = threading.Thread(target=read)
-    reader.start()
-    with Sandbox(customers=200, rules=Rules(quota=2, window=2.0)) as sandbox:
-        ids = "\n".join(map(str, range(1, 151)))
-        subprocess.run(
-            [*BCSHOPPER, "create", "--from", "-"], env=environment(sandbox, TERM="xterm"),
-            input=ids, stdout=subprocess.DEVNULL, stderr=process_side, text=True, check=True,
-            timeout=60,
-        )  # fmt: skip
-        assert len(sandbox.store.profiles) == 150
-    os.close(process_side)
-    reader.join()
-    os.close(terminal)
-    assert re.search(rb"quota 0/2, waits \d s for it", b"".join(shown))
+
+def test_the_help_lists_every_command_and_exit_code():
+    """Documented where people look first."""
+    text = bcshopper("--help").stdout
+    for name in COMMANDS:
+        assert f"\n  {name.split()[0]} " in text
+    for code in ("0 all well", "1 some", "2 usage", "3 credentials", "4 the API", "130 interr"):
+        assert code in " ".join(text.split())
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts_are_printed(shell):
+    """For three shells."""
+    done = bcshopper("completion", shell)
+    assert "_BCSHOPPER_COMPLETE" in done.stdout
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
+def test_bash_completes_commands_and_options(tmp_path):
+    """With the script that it was given."""
+    command = tmp_path / "bcshopper"
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m bcshopper._cli "$@"\n')
+    command.chmod(0o755)
+    script = """
+        eval "$(bcshopper completion bash)"
+        complete_it() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _bcshopper_completion bcshopper
+                        echo "${COMPREPLY[@]}"; }
+        complete_it bcshopper de
+        complete_it bcshopper list --for
+    """
+    path = f"{tmp_path}:{environment()['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", script], env=environment(PATH=path), capture_output=True, text=True,
+        check=True, timeout=60,
+    )  # fmt: skip
+    assert [line.split() for line in done.stdout.splitlines()] == [
+        ["delete", "delete-all", "demo"], ["--format"]
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("out.jsonl", rows),
+        ("out.json", json.loads),
+        ("out.csv", lambda text: list(csv.DictReader(io.StringIO(text)))),
+        ("out.jsonl.gz", None),
+    ],
+)
+def test_a_file_has_the_format_of_its_suffix(sandbox, tmp_path, name, read):
+    """And nothing is on standard output then."""
+    file = tmp_path / name
+    done = bcshopper("list", "--output", file, sandbox=sandbox)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    found = rows(gzip.decompress(file.read_bytes()).decode()) if read is None else read(
+        file.read_text()
+    )  # fmt: skip
+    assert [row["id"] for row in found] == [str(i) for i in sandbox.store.profiles]
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_an_input_of_every_format_is_read(sandbox, tmp_path):
+    """The suffix tells, or the option that names column or field."""
+    for number, (name, text, options) in enumerate([
+        ("ids.txt", "{}\n", []),
+        ("ids.csv", "name,customer_id\nAda,{}\n", []),
+        ("ids.dat", "name,buyer\nAda,{}\n", ["--column", "buyer"]),
+        ("ids.jsonl", '{{"customer_id": {}}}\n', []),
+        ("ids.log", '{{"buyer": {}}}\n', ["--field", "buyer"]),
+        ("ids.json", "[{}]", []),
+    ]):  # fmt: skip
+        file = tmp_path / name
+        file.write_text(text.format(130 + number))
+        packed = tmp_path / f"{name}.gz"
+        packed.write_bytes(gzip.compress(text.format(140 + number).encode()))
+        for source, customer in ((file, 130 + number), (packed, 140 + number)):
+            done = bcshopper("create", "--from", source, *options, sandbox=sandbox)
+            assert done.returncode == 0, done.stderr
+            assert sandbox.store.customers[customer] is not None
+
+
+def test_skipped_lines_are_in_a_rejects_file(sandbox, tmp_path):
+    """The good ids are done, and the exit code says that it was not all."""
+    file = tmp_path / "ids.txt"
+    file.write_text("130\nx\n131\n")
+    done = bcshopper("create", "--from", file, "--skip-bad", sandbox=sandbox)
+    assert done.returncode == 1
+    assert len(rows(done.stdout)) == 2
+    assert (tmp_path / "ids.rejects.txt").read_text() == "x\n"
+    assert f"1 bad lines are in {tmp_path / 'ids.rejects.txt'}" in done.stderr
+
+
+@pytest.mark.parametrize("how", ["killed", "terminated", "failed"])
+def test_a_file_is_never_half_there(sandbox, tmp_path, how):
+    """What was there before stays until all is well."""
+    file = tmp_path / "out.csv"
+    file.write_text("before")
+    fault = Fault.error(405) if how == "failed" else Fault.slow(60)
+    sandbox.seed(profiles=600)
+    sandbox.faults.rule(fault, method="GET", nth=3)
+    process = start("list", "--concurrency", "1", "--output", file, sandbox=sandbox)
+    if how != "failed":
+        wait_until(lambda: len(sandbox.record.requests) == 3)
+        process.send_signal(signal.SIGKILL if how == "killed" else signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == {"killed": -9, "terminated": 130, "failed": 4}[how]
+    assert file.read_text() == "before"
+    assert how == "killed" or list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_full_disk_is_one_line_and_exits_with_4(sandbox):
+    """Rows that can't be written are no success."""
+    done = bcshopper("list", "--output", "/dev/full", sandbox=sandbox)
+    assert done.returncode == 4
+    assert done.stderr == "ERROR: /dev/full: No space left on device\n"
+
+
+def test_list_misses_nothing_when_consistent(sandbox):
+    """Although profiles are deleted while it reads."""
+    sandbox.seed(customers=800, profiles=600)
+    late = list(sandbox.store.profiles)[-300:]
+    sandbox.faults.rule(
+        Fault.changing(lambda store: store.delete_oldest(20)), method="GET", nth=2
+    )  # fmt: skip
+    done = bcshopper("list", "--consistent", "--concurrency", "1", sandbox=sandbox)
+    assert done.returncode == 0
+    assert {row["id"] for row in rows(done.stdout)} >= set(map(str, late))
+
+
+def test_page_and_quota_cost_one_request_each():
+    """For a glance."""
+    with Sandbox(profiles=60, rules=Rules(quota=450)) as sandbox:
+        page = bcshopper("page", "2", "--limit", "50", sandbox=sandbox)
+        assert [row["customer_id"] for row in rows(page.stdout)] == list(range(51, 61))
+        assert page.stderr == "page 2 of 2; 60 profiles in all\n"
+        quota = bcshopper("quota", sandbox=sandbox)
+        assert rows(quota.stdout)[0].items() >= {"limit": 450, "remaining": 448}.items()
+        assert len(sandbox.record.requests) == 2
+
+
+def test_lookup_prints_every_customer_in_order(sandbox):
+    """With null for those who have none."""
+    done = bcshopper("lookup", "130", "2", "9999", "2", sandbox=sandbox)
+    assert [(row["customer_id"], row["profile_id"]) for row in rows(done.stdout)] == [
+        (130, None), (2, str(sandbox.store.customers[2])), (9999, None)
+    ]  # fmt: skip
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize("verb", ["create", "delete"])
+def test_a_dry_run_tells_exactly_the_requests_that_go_then(sandbox, tmp_path, verb):
+    """Which and how many."""
+    ids = {"create": range(121, 201), "delete": sandbox.store.profiles}[verb]
+    file = tmp_path / "ids.txt"
+    file.write_text("".join(f"{i}\n" for i in ids))
+    command = [verb, "--from", file, *(["--yes"] if verb == "delete" else [])]
+    plan = bcshopper(*command, "--dry-run", sandbox=sandbox)
+    assert not sandbox.record.requests
+    expected = rows(plan.stdout)
+    assert f"{len(expected)} requests would go; none was sent" in plan.stderr
+    assert bcshopper(*command, sandbox=sandbox).returncode == 0
+    sent = sandbox.record.requests
+    assert sorted((r["method"], r["body"] or "") for r in expected) == sorted(
+        (r.method, r.body.decode()) for r in sent
+    )
+    assert sorted(r["url"].partition("id:in=")[2] for r in expected) == sorted(
+        dict(r.query).get("id:in", "") for r in sent
+    )
+
+
+def test_delete_all_wants_the_stores_hash_and_a_yes(sandbox):
+    """Neither alone is enough."""
+    for arguments in (["--yes"], ["--yes", "--confirm", "other"], ["--confirm", "sandbox"]):
+        done = bcshopper("delete-all", *arguments, sandbox=sandbox)
+        assert done.returncode == 2
+        assert len(sandbox.store.profiles) == 120
+    plan = bcshopper("delete-all", "--dry-run", sandbox=sandbox)
+    assert [row["method"] for row in rows(plan.stdout)] == ["DELETE"]
+    assert sandbox.store.wipes == 0
+    done = bcshopper("delete-all", "--yes", "--confirm", "sandbox", sandbox=sandbox)
+    assert (done.returncode, sandbox.store.profiles) == (0, {})
+    assert "120 deleted" in done.stderr
+
+
+def test_the_summary_is_the_same_for_people_and_programs(sandbox, tmp_path):
+    """What became of the ids, and what it cost."""
+    file = tmp_path / "summary.json"
+    done = bcshopper("create", 1, 130, 9997, 9998, 9999, 10000, "--summary-json", file,
+                     sandbox=sandbox)  # fmt: skip
+    summary = json.loads(file.read_text())
+    assert summary.items() >= {
+        "verb": "create", "store_hash": "sandbox", "created": 1, "exists": 1, "deleted": 0,
+        "rejected": 4, "unknown": 0, "not_sent": 0, "skipped": 0, "retries": 0,
+        "requests": len(sandbox.record.requests),
+    }.items()  # fmt: skip
+    assert {"seconds", "quota_seconds"} <= summary.keys()
+    assert len(summary["failures"]) == 3
+    assert "create: 1 created, 1 exists, 4 rejected;" in done.stderr
+    assert "4 of 6 ids failed; the first:" in done.stderr
+    assert done.returncode == 1
+
+
+def test_a_summary_that_cant_be_written_is_refused_first(sandbox, tmp_path):
+    """It is written last: too late to learn of a wrong folder."""
+    done = bcshopper("create", 130, "--summary-json", tmp_path / "no" / "s", sandbox=sandbox)
+    assert done.returncode == 2
+    assert f"there is no folder {tmp_path / 'no'}" in done.stderr
+    assert not sandbox.record.requests
+
+
+def test_quiet_says_nothing_unless_it_fails(sandbox):
+    """For jobs whose mail is read."""
+    for arguments in (["list"], ["create", 130], ["page"], ["quota"], ["lookup", 130]):
+        done = bcshopper(*arguments, "--quiet", sandbox=sandbox)
+        assert (done.returncode, done.stderr) == (0, "")
+    done = bcshopper("--quiet", "list", sandbox=sandbox, BIGCOMMERCE_ACCESS_TOKEN="wrong")
+    assert done.returncode == 3
+    assert done.stderr.startswith("ERROR: ")
+
+
+def test_json_logs_are_json_line_by_line(sandbox):
+    """Answers, summaries, failures and wrong usage alike, and all of it on standard error."""
+    for arguments, code in [
+        (["create", 130, 9999, "-vv"], 1),
+        (["page"], 0),
+        (["create", "x"], 2),
+        (["create", "--from", "/nowhere"], 2),
+        (["delete-all", "--yes"], 2),
+        (["--store", "x", "list"], 4),
+    ]:
+        done = bcshopper("--log-json", *arguments, sandbox=sandbox)
+        assert done.returncode == code
+        lines = rows(done.stderr)
+        assert lines
+        for line in lines:
+            assert line.keys() >= {"time", "level", "logger", "message"}
+
+
+def test_vv_logs_every_answer(sandbox):
+    """Method, address, status, time and size."""
+    done = bcshopper("list", "-vv", sandbox=sandbox)
+    logged = [line for line in done.stderr.splitlines() if "GET http" in line]
+    assert len(logged) == len(sandbox.record.requests)
+    assert ": 200 in " in logged[0]
+
+
+def test_no_colours_in_a_pipe(sandbox):
+    """No escape codes for programs, whatever the terminal's kind."""
+    for arguments in (["list", "--format", "table"], ["create", 9999], ["list", "--nonsense"]):
+        done = bcshopper(*arguments, sandbox=sandbox, TERM="xterm-256color")
+        assert "\x1b" not in done.stdout + done.stderr

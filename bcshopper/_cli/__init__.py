@@ -13,4 +13,4 @@ def main() -> None:
         if error.name not in {"click", "ijson", "rich"}:
             raise
         sys.exit("the command line needs an extra: pip install 'bcshopper[cli]'")
-    bcshopper()
+    bcshopper(prog_name="bcshopper")
