@@ -272,8 +272,8 @@ def test_bash_completes_commands_and_options(tmp_path):
     command.chmod(0o755)
     script = """
         eval "$(bcshopper completion bash)"
-        complete_it() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _bcshopper_completion bcshopper
-                        echo "${COMPREPLY[@]}"; }
+        complete_it() { COMPREPLY=(); COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
+                        _bcshopper_completion bcshopper; echo "${COMPREPLY[@]}"; }
         complete_it bcshopper de
         complete_it bcshopper list --for
     """
