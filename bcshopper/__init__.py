@@ -1,5 +1,6 @@
 """Asyncio-native client for BigCommerce's Shopper Profiles API."""
 
+from bcshopper._coalesce import Coalescer
 from bcshopper._models import Page, Pagination, ShopperProfile
 from bcshopper._outcomes import BatchReport, Outcome, Status
 from bcshopper._paginator import Paginator
@@ -35,6 +36,7 @@ __all__ = [
     "BadRequestError",
     "BatchError",
     "BatchReport",
+    "Coalescer",
     "ConflictError",
     "InvalidInputError",
     "NotFoundError",

@@ -30,7 +30,7 @@ ItemT = TypeVar("ItemT")
 
 _BREATH = 1000
 
-_FATAL = (
+FATAL = (
     AuthenticationError,
     InvalidInputError,
     NotFoundError,
@@ -38,6 +38,7 @@ _FATAL = (
     RateLimitError,
     SessionClosedError,
 )
+"""What stops a batch: whatever went out next would meet it too."""
 
 
 class _StoppedError(Exception):
@@ -53,6 +54,10 @@ class Batch(Generic[ItemT]):
         parse: checks one id.
         size: ids per chunk.
         settle: settles all ids of a chunk's account, and sends them with `watch`.
+        on_send: called right before ids leave; what it raises stops their chunk.
+
+    Attributes:
+        fatal: what stopped it, if anything did.
     """
 
     def __init__(
@@ -63,20 +68,22 @@ class Batch(Generic[ItemT]):
         parse: Callable[[Any], ItemT],
         size: int,
         settle: Callable[[Batch[ItemT], Account[ItemT]], Awaitable[None]],
+        on_send: Callable[[], None],
     ) -> None:
         self._verb = verb
         self._transport = transport
         self._parse = parse
         self._size = size
         self._settle = settle
+        self._on_send = on_send
         self._width = 2 * transport.concurrency
-        self._fatal: BCShopperError | None = None
+        self.fatal: BCShopperError | None = None
         self._feeder: asyncio.Task[None] | None = None
         self._workers: dict[asyncio.Task[None], Account[ItemT]] = {}
 
     def check(self) -> None:
         """Before a request goes out: stop it if the batch has met something fatal."""
-        if self._fatal is not None:
+        if self.fatal is not None:
             raise _StoppedError
 
     def watch(self, account: Account[ItemT], items: Sequence[ItemT]) -> Watch:
@@ -84,6 +91,7 @@ class Batch(Generic[ItemT]):
 
         def going_out() -> None:
             self.check()
+            self._on_send()
             account.sent(items)
 
         def failed(error: BCShopperError) -> None:
@@ -102,7 +110,7 @@ class Batch(Generic[ItemT]):
         ]
 
         def account_for_all() -> BatchReport[ItemT]:
-            return BatchReport(tuple(o for a in accounts for o in a.outcomes(self._fatal)))
+            return BatchReport(tuple(o for a in accounts for o in a.outcomes(self.fatal)))
 
         try:
             async with aclosing(self._run(iterate(accounts))) as done:
@@ -124,16 +132,16 @@ class Batch(Generic[ItemT]):
         try:
             async with aclosing(self._run(chunks)) as done:
                 async for account in done:
-                    for outcome in account.outcomes(self._fatal):
+                    for outcome in account.outcomes(self.fatal):
                         yield outcome
                     chunks.forget(account)
         finally:
             if chunks.gathered:
                 self._tell(Account(chunks.gathered))
-        for outcome in Account(chunks.gathered).outcomes(self._fatal):
+        for outcome in Account(chunks.gathered).outcomes(self.fatal):
             yield outcome
-        if self._fatal is not None:
-            raise self._fatal
+        if self.fatal is not None:
+            raise self.fatal
         if chunks.failure is not None:
             raise chunks.failure
 
@@ -160,7 +168,7 @@ class Batch(Generic[ItemT]):
             while self._workers or not feeder.done():
                 task = await done.get()
                 if task is feeder:
-                    if self._fatal is None or not feeder.cancelled():
+                    if self.fatal is None or not feeder.cancelled():
                         feeder.result()
                     continue
                 account = self._workers.pop(task)
@@ -183,17 +191,17 @@ class Batch(Generic[ItemT]):
             pass
         except BCShopperError as error:
             account.error = error
-            if isinstance(error, _FATAL):
+            if isinstance(error, FATAL):
                 self._stop(error)
 
     def _tell(self, account: Account[ItemT], _: object = None) -> None:
-        self._transport.emit(ChunkDone(self._verb, tuple(account.outcomes(self._fatal))))
+        self._transport.emit(ChunkDone(self._verb, tuple(account.outcomes(self.fatal))))
 
     def _stop(self, error: BCShopperError) -> None:
         """Let what is in flight end, and nothing else go out or wait."""
-        if self._fatal is not None:
+        if self.fatal is not None:
             return
-        self._fatal = error
+        self.fatal = error
         if self._feeder is not None:
             self._feeder.cancel()
         for worker, account in self._workers.items():

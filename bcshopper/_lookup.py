@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
+from bcshopper._bisect import Bisection, Refusal
 from bcshopper._documents import read_customer_list
 from bcshopper._requests import Requests
 from bcshopper._transport import UNWATCHED, Transport, Watch
+from bcshopper.errors import APIError, BCShopperError
+
+# A search refused so may hold innocent ids.
+_DIVISIBLE = frozenset({400, 413, 414, 422})
 
 
 async def find_profiles(
@@ -40,3 +45,31 @@ async def find_profiles(
         if number >= page.meta.pagination.total_pages or len(asked) in {0, waiting}:
             break  # the rest is unknown to the store
     return found
+
+
+async def find_each(
+    transport: Transport, requests: Requests, customer_ids: Sequence[int], watch: Watch
+) -> dict[int, UUID | BCShopperError | None]:
+    """Each customer's profile id, None without one, or why that could not be learnt.
+
+    For customers that have nothing to do with each other: one that the server refuses costs the
+    others nothing. Takes what `find_profiles` does.
+    """
+    answers: dict[int, UUID | BCShopperError | None] = {}
+
+    async def attempt(group: Sequence[int]) -> Refusal[int] | None:
+        try:
+            found = await find_profiles(transport, requests, group, watch)
+        except APIError as error:
+            if error.status not in _DIVISIBLE:
+                raise
+            return Refusal(group, error)
+        answers.update((customer_id, found.get(customer_id)) for customer_id in group)
+        return None
+
+    try:
+        await Bisection(attempt, answers.__setitem__).run(customer_ids)
+    except BCShopperError as error:
+        for customer_id in customer_ids:
+            answers.setdefault(customer_id, error)
+    return answers

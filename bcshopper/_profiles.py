@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Coroutine
+import math
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from typing import Any
 from uuid import UUID
 
 from bcshopper._account import Account
 from bcshopper._batch import Batch
+from bcshopper._coalesce import Coalescer
 from bcshopper._consistent import ConsistentWalk
 from bcshopper._convert import MalformedDocumentError
 from bcshopper._create import ChunkCreation
@@ -218,15 +220,56 @@ class ShopperProfiles:
                 pass
         return result
 
-    def _creation(self) -> Batch[int]:
+    def coalesce(
+        self, *, max_delay: float = 0.05, max_pending: int = 10_000, shutdown_timeout: float = 30.0
+    ) -> Coalescer:
+        """Send single calls from many tasks together, up to 50 in a request.
+
+        For event handlers and web requests that each have one id:
+        `async with session.shopper_profiles.coalesce() as one: await one.create(customer_id)`.
+        Leaving the block sends what is pending and answers everyone; if the block is cancelled,
+        nothing more goes out.
+
+        Args:
+            max_delay: seconds that a call waits for others to share its request.
+            max_pending: ids that are not answered yet at most; further callers wait, first come,
+                first served.
+            shutdown_timeout: seconds that leaving the block may take. Whoever has no answer then
+                gets `Status.UNKNOWN` if the id was sent, and `SessionClosedError` otherwise.
+
+        Returns:
+            A `Coalescer`, with `create`, `delete` and `lookup` for one id each.
+
+        Raises:
+            InvalidInputError: an argument is out of range.
+        """
+        _check_seconds("max_delay", max_delay)
+        _check_range("max_pending", max_pending)
+        _check_seconds("shutdown_timeout", shutdown_timeout)
+        return Coalescer(
+            self._transport,
+            self._requests,
+            creation=self._creation,
+            deletion=self._deletion,
+            max_delay=max_delay,
+            max_pending=max_pending,
+            shutdown_timeout=shutdown_timeout,
+        )
+
+    def _creation(self, on_send: Callable[[], None] = lambda: None) -> Batch[int]:
         async def settle(batch: Batch[int], account: Account[int]) -> None:
             await ChunkCreation(self._transport, self._requests, batch, account).run()
 
         return Batch(
-            "create", self._transport, parse=customer_id, size=MAX_PER_WRITE, settle=settle
+            "create",
+            self._transport,
+            parse=customer_id,
+            size=MAX_PER_WRITE,
+            settle=settle,
+            on_send=on_send,
         )
 
-    def _deletion(self) -> Batch[UUID]:
+    def _deletion(self, on_send: Callable[[], None] = lambda: None) -> Batch[UUID]:
         store = StoreCheck(self._transport, self._requests)
 
         async def settle(batch: Batch[UUID], account: Account[UUID]) -> None:
@@ -238,6 +281,7 @@ class ShopperProfiles:
             parse=profile_id,
             size=self._requests.delete_capacity,
             settle=settle,
+            on_send=on_send,
         )
 
 
@@ -288,3 +332,8 @@ def _check_range(name: str, value: int, largest: int | None = None) -> None:
         raise InvalidInputError(f"{name} must be a whole number from 1, not {value!r}")
     if largest is not None and value > largest:
         raise InvalidInputError(f"{name} must be at most {largest}, not {value}")
+
+
+def _check_seconds(name: str, value: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise InvalidInputError(f"{name} must be seconds, 0 or more, not {value!r}")

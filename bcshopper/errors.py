@@ -2,7 +2,7 @@
 
     BCShopperError
     ├── InvalidInputError      (also a ValueError)    refused before anything was sent
-    ├── SessionClosedError                            the session has ended
+    ├── SessionClosedError                            the session or a block of it has ended
     ├── TransportError                                no whole answer came
     │   └── RequestTimeoutError (also a TimeoutError) ... within the session's timeout
     ├── ResponseFormatError                           an answer that the API does not document
@@ -79,7 +79,7 @@ class InvalidInputError(BCShopperError, ValueError):
 
 
 class SessionClosedError(BCShopperError):
-    """The session was closed, or belongs to another event loop."""
+    """The session, or the block of a `Coalescer`, has ended, or belongs to another event loop."""
 
 
 class TransportError(BCShopperError):

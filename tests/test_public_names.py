@@ -9,7 +9,7 @@ import bcshopper
 PUBLIC = {
     "bcshopper": """
         APIError AuthenticationError BCShopperError BadRequestError BatchError BatchReport
-        ConflictError InvalidInputError NotFoundError Outcome Page Pagination Paginator
+        Coalescer ConflictError InvalidInputError NotFoundError Outcome Page Pagination Paginator
         PayloadTooLargeError PermissionDeniedError QuotaPolicy QuotaSnapshot RateLimitError
         RequestTimeoutError ResponseFormatError RetryPolicy ServerError Session SessionClosedError
         SessionStats ShopperProfile Status TransportError UnprocessableError __version__

@@ -14,6 +14,7 @@ from bcshopper import (
     APIError,
     BatchError,
     BatchReport,
+    Coalescer,
     Outcome,
     Page,
     Paginator,
@@ -81,6 +82,11 @@ async def main() -> None:
             assert_type(outcome.status, Status)
             assert_type(outcome.profile_id, UUID | None)
         assert_type(await profiles.lookup([1]), dict[int, UUID | None])
+        async with profiles.coalesce(max_delay=0.1, max_pending=100) as one:
+            assert_type(one, Coalescer)
+            assert_type(await one.create(1), Outcome[int])
+            assert_type(await one.delete("00000000-0000-4000-8000-000000000000"), Outcome[UUID])
+            assert_type(await one.lookup(1), UUID | None)
         assert_type(session.stats, SessionStats)
         assert_type(session.quota, QuotaSnapshot | None)
 
