@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from benchmarks.chart import draw
+from benchmarks.coalescing import measure_coalescing
 from benchmarks.figures import Figure, Skipped
 from benchmarks.listing import measure_consistency, measure_latency, measure_throughput
 from benchmarks.memory import measure_memory
@@ -22,6 +23,7 @@ _MEASUREMENTS = (
     measure_memory,
     measure_import,
     measure_writing,
+    measure_coalescing,
     measure_consistency,
 )
 _FOLDER = Path(__file__).parent
