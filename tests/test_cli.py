@@ -439,13 +439,13 @@ def test_the_summary_is_the_same_for_people_and_programs(sandbox, tmp_path):
                      sandbox=sandbox)  # fmt: skip
     summary = json.loads(file.read_text())
     assert summary.items() >= {
-        "verb": "create", "store_hash": "sandbox", "created": 1, "exists": 1, "deleted": 0,
+        "verb": "create", "store_hash": "sandbox", "created": 1, "existing": 1, "deleted": 0,
         "rejected": 4, "unknown": 0, "not_sent": 0, "skipped": 0, "retries": 0,
         "requests": len(sandbox.record.requests),
     }.items()  # fmt: skip
     assert {"seconds", "quota_seconds"} <= summary.keys()
     assert len(summary["failures"]) == 3
-    assert "create: 1 created, 1 exists, 4 rejected;" in done.stderr
+    assert "create: 1 created, 1 existing, 4 rejected;" in done.stderr
     assert "4 of 6 ids failed; the first:" in done.stderr
     assert done.returncode == 1
 

@@ -180,7 +180,7 @@ def test_delete_asks(sandbox, keys, code, left, says):
     """The question names number and store; nothing but a yes deletes anything."""
     target = next(iter(sandbox.store.profiles))
     with AtTerminal("delete", target, sandbox=sandbox) as terminal:
-        terminal.expect("[y/N]:")
+        terminal.expect("[y/N]: ")
         assert "Delete 1 shopper profiles in 1 requests, of store sandbox" in terminal.text
         assert not sandbox.record.requests
         terminal.type(keys)
@@ -194,7 +194,7 @@ def test_delete_asks(sandbox, keys, code, left, says):
 def test_delete_all_asks_with_the_number_in_the_store(sandbox, keys, code, left):
     """Even if the store's hash was given."""
     with AtTerminal("delete-all", "--confirm", "sandbox", sandbox=sandbox) as terminal:
-        terminal.expect("[y/N]:")
+        terminal.expect("[y/N]: ")
         assert "Delete all 120 shopper profiles, of store sandbox" in terminal.text
         terminal.type(keys)
         assert terminal.end() == code
@@ -222,7 +222,7 @@ def test_ctrl_c_ends_with_the_account_so_far(sandbox, ids, tmp_path):
         assert "interrupted: 100 of 280 ids are done; the same command again is safe" in (
             terminal.text
         )
-        assert "create: 100 created, 0 exists, 50 unknown" in terminal.text
+        assert "create: 100 created, 0 existing, 50 unknown" in terminal.text
         assert "Traceback" not in terminal.text
         assert terminal.shown.rfind(b"\x1b[?25h") > terminal.shown.rfind(b"\x1b[?25l")
     assert len([row for row in rows(out.read_text()) if row["status"] == "created"]) == 100
