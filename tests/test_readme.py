@@ -11,14 +11,11 @@ import types
 from pathlib import Path
 
 import pytest
-from markdown_it import MarkdownIt
 
 from bcshopper.sandbox import Sandbox
+from tests.readme import FENCES, PYTHON, README
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
-FENCES = [t for t in MarkdownIt().parse(README) if t.type == "fence"]
-PYTHON = [t for t in FENCES if t.info == "python"]
 COMMANDS = [
     line.removeprefix("$ ")
     for t in FENCES

@@ -1,0 +1,257 @@
+"""README's event-driven worker: its three files, run as programs against each broker."""
+
+import asyncio
+import json
+import os
+import random
+import signal
+import socket
+import sys
+import time
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import aio_pika
+import nats
+import nats.js.errors
+import pytest
+import redis.asyncio
+from aiohttp import ClientSession
+from standardwebhooks import Webhook
+
+from bcshopper.sandbox import Fault, Sandbox
+from tests.readme import EXAMPLES
+
+pytestmark = pytest.mark.real_time
+
+FILES = ("queue_setting.py", "receiver.py", "worker.py")
+SECRET = "aGFyZCB0byBndWVzcw=="
+EVENTS = 5000
+TWICE = EVENTS // 10
+PER_REQUEST = 50
+
+
+class Nats:
+    """JetStream, with one stream and its consumer."""
+
+    url = "nats://127.0.0.1:4222"
+
+    def __init__(self, name):
+        self.name = name
+
+    async def __aenter__(self):
+        self.client = await nats.connect(self.url, max_reconnect_attempts=0)
+        return self
+
+    async def left(self):
+        """Events that are not acknowledged."""
+        with suppress(nats.js.errors.NotFoundError):
+            return (await self.client.jetstream().stream_info(self.name)).state.messages
+        return 0
+
+    async def __aexit__(self, *error):
+        with suppress(nats.js.errors.NotFoundError):
+            await self.client.jetstream().delete_stream(self.name)
+        await self.client.close()
+
+
+class Rabbit:
+    """RabbitMQ, with one queue; it tells of what is unacknowledged once nobody consumes."""
+
+    url = "amqp://guest:guest@127.0.0.1:5672/"
+
+    def __init__(self, name):
+        self.name = name
+
+    async def __aenter__(self):
+        self.connection = await aio_pika.connect(self.url)
+        return self
+
+    async def left(self):
+        """Events that nobody has in hand and that are not acknowledged."""
+        async with self.connection.channel() as channel:
+            queue = await channel.declare_queue(self.name, passive=True)
+            return queue.declaration_result.message_count
+
+    async def __aexit__(self, *error):
+        async with self.connection.channel() as channel:
+            await channel.queue_delete(self.name)
+        await self.connection.close()
+
+
+class Redis:
+    """A Redis stream, with one group."""
+
+    url = "redis://127.0.0.1:6379"
+
+    def __init__(self, name):
+        self.name = name
+
+    async def __aenter__(self):
+        self.client = redis.asyncio.from_url(self.url)
+        return self
+
+    async def left(self):
+        """Events that are not delivered, or not acknowledged."""
+        (group,) = await self.client.xinfo_groups(self.name)
+        return group["lag"] + group["pending"]
+
+    async def __aexit__(self, *error):
+        await self.client.delete(self.name)
+        await self.client.aclose()
+
+
+@pytest.fixture(params=[Nats, Rabbit, Redis], ids=lambda kind: kind.__name__)
+async def broker(request):
+    async with AsyncExitStack() as stack:
+        port = int(request.param.url.rstrip("/").rpartition(":")[2])
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError as error:
+            pytest.skip(f"no {request.param.__name__} on 127.0.0.1:{port}: {error}")
+        yield await stack.enter_async_context(request.param(f"test_{uuid4().hex}"))
+
+
+class Example:
+    """The example's programs, as one deploys them."""
+
+    def __init__(self, folder, settings):
+        self.folder = folder
+        self.environment = {**os.environ, **settings}
+        self.running = []
+        for name in FILES:
+            (folder / name).write_text(EXAMPLES[name])
+
+    async def start(self, program, *, until):
+        """Start a program and wait for what it prints when it is ready."""
+        log = self.folder / f"{len(self.running)}.log"
+        with log.open("wb") as output:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, program,
+                cwd=self.folder, env=self.environment, stdout=output, stderr=output,
+            )  # fmt: skip
+        process.log = log
+        self.running.append(process)
+        await eventually(lambda: until in log.read_text() or process.returncode is not None)
+        assert process.returncode is None, log.read_text()
+        return process
+
+    async def stop(self, process):
+        """End a program as a supervisor does, and expect it to end well."""
+        process.terminate()
+        async with asyncio.timeout(10):
+            assert await process.wait() == 0, process.log.read_text()
+
+    async def clean_up(self):
+        for process in self.running:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+
+
+async def eventually(condition, seconds=30):
+    """Wait until it holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def deployed(broker, sandbox, folder):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    settings = {
+        "BROKER_URL": broker.url,
+        "QUEUE": broker.name,
+        "REDELIVER_AFTER": "4",
+        "WEBHOOK_SECRET": SECRET,
+        "PORT": str(port),
+        "BIGCOMMERCE_STORE_HASH": sandbox.store_hash,
+        "BIGCOMMERCE_ACCESS_TOKEN": sandbox.access_token,
+        "BIGCOMMERCE_BASE_URL": sandbox.url,
+    }
+    example = Example(folder, settings)
+    example.url = f"http://127.0.0.1:{port}/webhooks"
+    try:
+        yield example
+    finally:
+        await example.clean_up()
+
+
+def event(customer_id, verb="created"):
+    return json.dumps({
+        "scope": f"store/customer/{verb}",
+        "store_id": "1025646",
+        "data": {"type": "customer", "id": customer_id},
+        "hash": f"{verb}-{customer_id}",
+        "created_at": 1561481571,
+        "producer": "stores/sandbox",
+    })  # fmt: skip
+
+
+def signed(body, key, *, age=0.0, secret=SECRET):
+    """The headers of Standard Webhooks."""
+    sent = datetime.now(UTC) - timedelta(seconds=age)
+    return {
+        "webhook-id": key,
+        "webhook-timestamp": str(int(sent.timestamp())),
+        "webhook-signature": Webhook(secret).sign(key, sent, body),
+    }
+
+
+async def post(http, url, body, headers):
+    async with http.post(url, data=body.encode(), headers=headers) as answer:
+        return answer.status
+
+
+READY = {"receiver.py": "Running on", "worker.py": "started successfully"}
+
+
+async def test_no_event_is_lost_when_a_worker_is_killed(broker, tmp_path):
+    """5,000 events, a tenth of them twice, two workers, one of them killed in the middle.
+
+    Every customer has a profile, every event is acknowledged, and there are at most 1.5 times the
+    requests that there must be.
+    """
+    asyncio.get_running_loop().set_debug(False)  # it would be most of the work
+    deliveries = [*range(1, EVENTS + 1), *range(1, EVENTS + 1, EVENTS // TWICE)]
+    random.Random(0).shuffle(deliveries)
+    with Sandbox(customers=EVENTS) as sandbox:
+        async with deployed(broker, sandbox, tmp_path) as example, ClientSession() as http:
+            sandbox.faults.rule(Fault.slow(0.1), method="POST")  # so that the kill hits some
+            await example.start("receiver.py", until=READY["receiver.py"])
+            workers = [
+                await example.start("worker.py", until=READY["worker.py"]) for _ in range(2)
+            ]
+            seen = set()
+
+            async def send(source):
+                for customer_id in source:
+                    body, key = event(customer_id), f"msg_{customer_id}"
+                    age = 0.0 if key in seen else 1.0  # a repetition is signed anew, later
+                    seen.add(key)
+                    assert await post(http, example.url, body, signed(body, key, age=age)) == 200
+
+            began = time.monotonic()
+            source = iter(deliveries)
+            async with asyncio.TaskGroup() as group:
+                for _ in range(20):
+                    group.create_task(send(source))
+                await eventually(
+                    lambda: len(sandbox.store.profiles) > EVENTS // 3 and sandbox.record.in_flight
+                )
+                workers[0].kill()
+                print("killed", time.monotonic()-began, len(sandbox.store.profiles), sandbox.record.in_flight)
+            print("sent", time.monotonic()-began)
+            await eventually(lambda: None not in sandbox.store.customers.values())
+            print("created", time.monotonic()-began)
+            await example.stop(workers[1])
+            print("stopped", time.monotonic()-began)
+            assert workers[0].returncode == -signal.SIGKILL
+            print(sandbox.record.counts)
+            assert await broker.left() == 0
+        assert len(sandbox.store.profiles) == EVENTS
+        assert sandbox.record.counts.total() <= 1.5 * EVENTS / PER_REQUEST
