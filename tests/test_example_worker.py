@@ -10,7 +10,6 @@ import sys
 import time
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from uuid import uuid4
 
 import aio_pika
@@ -160,10 +159,10 @@ async def eventually(condition, seconds=30):
 
 
 @asynccontextmanager
-async def deployed(broker, sandbox, folder):
+async def deployed(broker, sandbox, folder, **settings):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    settings = {
+    defaults = {
         "BROKER_URL": broker.url,
         "QUEUE": broker.name,
         "REDELIVER_AFTER": "4",
@@ -173,7 +172,7 @@ async def deployed(broker, sandbox, folder):
         "BIGCOMMERCE_ACCESS_TOKEN": sandbox.access_token,
         "BIGCOMMERCE_BASE_URL": sandbox.url,
     }
-    example = Example(folder, settings)
+    example = Example(folder, {**defaults, **settings})
     example.url = f"http://127.0.0.1:{port}/webhooks"
     try:
         yield example
@@ -203,8 +202,41 @@ def signed(body, key, *, age=0.0, secret=SECRET):
 
 
 async def post(http, url, body, headers):
+    """Deliver a webhook and give back the answer's status."""
     async with http.post(url, data=body.encode(), headers=headers) as answer:
         return answer.status
+
+
+class Proxy:
+    """Stands between the receiver and its broker, and takes the broker away."""
+
+    def __init__(self, url):
+        self.host, _, port = url.rstrip("/").rpartition(":")
+        self.target = int(port)
+        self.open = set()
+
+    async def up(self, port=0):
+        self.server = await asyncio.start_server(self.serve, "127.0.0.1", port)
+        self.port = self.server.sockets[0].getsockname()[1]
+        return f"{self.host}:{self.port}"
+
+    async def down(self):
+        self.server.close()
+        for writer in list(self.open):
+            writer.transport.abort()
+
+    async def serve(self, reader, writer):
+        upstream = await asyncio.open_connection("127.0.0.1", self.target)
+        await asyncio.gather(self.copy(reader, upstream[1]), self.copy(upstream[0], writer))
+
+    async def copy(self, reader, writer):
+        self.open.add(writer)
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+        self.open.discard(writer)
 
 
 READY = {"receiver.py": "Running on", "worker.py": "started successfully"}
@@ -223,9 +255,7 @@ async def test_no_event_is_lost_when_a_worker_is_killed(broker, tmp_path):
         async with deployed(broker, sandbox, tmp_path) as example, ClientSession() as http:
             sandbox.faults.rule(Fault.slow(0.1), method="POST")  # so that the kill hits some
             await example.start("receiver.py", until=READY["receiver.py"])
-            workers = [
-                await example.start("worker.py", until=READY["worker.py"]) for _ in range(2)
-            ]
+            workers = [await example.start("worker.py", until=READY["worker.py"]) for _ in range(2)]
             seen = set()
 
             async def send(source):
@@ -235,7 +265,6 @@ async def test_no_event_is_lost_when_a_worker_is_killed(broker, tmp_path):
                     seen.add(key)
                     assert await post(http, example.url, body, signed(body, key, age=age)) == 200
 
-            began = time.monotonic()
             source = iter(deliveries)
             async with asyncio.TaskGroup() as group:
                 for _ in range(20):
@@ -244,14 +273,88 @@ async def test_no_event_is_lost_when_a_worker_is_killed(broker, tmp_path):
                     lambda: len(sandbox.store.profiles) > EVENTS // 3 and sandbox.record.in_flight
                 )
                 workers[0].kill()
-                print("killed", time.monotonic()-began, len(sandbox.store.profiles), sandbox.record.in_flight)
-            print("sent", time.monotonic()-began)
             await eventually(lambda: None not in sandbox.store.customers.values())
-            print("created", time.monotonic()-began)
             await example.stop(workers[1])
-            print("stopped", time.monotonic()-began)
             assert workers[0].returncode == -signal.SIGKILL
-            print(sandbox.record.counts)
+            assert "Processed" in workers[0].log.read_text()
             assert await broker.left() == 0
         assert len(sandbox.store.profiles) == EVENTS
         assert sandbox.record.counts.total() <= 1.5 * EVENTS / PER_REQUEST
+
+
+async def test_what_is_not_signed_is_refused(broker, tmp_path):
+    """Bad, old and replayed ones: only the one good event comes to the broker, and it once."""
+    body = event(1)
+    good = signed(body, "msg_1")
+    with Sandbox() as sandbox:
+        async with deployed(broker, sandbox, tmp_path) as example, ClientSession() as http:
+            receiver = await example.start("receiver.py", until=READY["receiver.py"])
+
+            async def answer(headers, body=body):
+                return await post(http, example.url, body, headers)
+
+            for bad in (
+                {},
+                signed(body, "msg_1", secret="c29tZWJvZHkgZWxzZQ=="),
+                good | {"webhook-id": "msg_2"},
+                good | {"webhook-signature": "nonsense"},
+                good | {"webhook-signature": "v1,nonsense"},
+                good | {"webhook-timestamp": "yesterday"},
+                signed(body, "msg_1", age=301),
+                signed(body, "msg_1", age=-310),
+            ):
+                assert await answer(bad) == 401, bad
+            assert await answer(good, event(2)) == 401
+            assert await broker.left() == 0
+            assert await answer(good) == 200
+            assert await answer(good) == 409
+            replayed = good | {"webhook-timestamp": good["webhook-timestamp"] + ".5"}
+            assert await answer(replayed) == 409
+            # a sender whose answer got lost sends it again, and is not to go on for ever
+            assert await answer(signed(body, "msg_1", age=5)) == 200
+            # what the worker has no use for is not to come again either
+            other = event(1, "updated")
+            assert await answer(signed(other, "msg_3"), other) == 200
+            await example.stop(receiver)
+        assert await broker.left() == 1
+
+
+async def test_what_the_broker_does_not_have_is_sent_again(broker, tmp_path):
+    """While the broker is away, the answer is 5xx; a repetition is taken once it is back."""
+    body = event(1)
+    proxy = Proxy(broker.url)
+    url = await proxy.up()
+    with Sandbox() as sandbox:
+        async with deployed(broker, sandbox, tmp_path, BROKER_URL=url) as example:
+            await example.start("receiver.py", until=READY["receiver.py"])
+            async with ClientSession() as http:
+                await proxy.down()
+                assert await post(http, example.url, body, signed(body, "msg_1")) >= 500
+                await proxy.up(proxy.port)
+                status = 500
+                for _ in range(10):  # the receiver's connection comes back when it will
+                    if status >= 500:
+                        await asyncio.sleep(0.5)
+                        status = await post(http, example.url, body, signed(body, "msg_1"))
+                assert status == 200
+    await proxy.down()
+    assert await broker.left() >= 1
+
+
+async def test_only_what_has_an_outcome_is_acknowledged(broker, tmp_path):
+    """What the API refuses for good is done with; what fails otherwise is delivered again."""
+    with Sandbox(customers=3, profiles=2) as sandbox:
+        async with deployed(broker, sandbox, tmp_path) as example, ClientSession() as http:
+            await example.start("receiver.py", until=READY["receiver.py"])
+            for body in (event(424242), event(1, "deleted"), event(424243, "deleted"), event(3)):
+                assert await post(http, example.url, body, signed(body, body)) == 200
+            sandbox.faults.queue(Fault.error(401))  # everyone in the request fails
+            worker = await example.start("worker.py", until=READY["worker.py"])
+            log = worker.log.read_text
+            await eventually(
+                lambda: [bool(p) for p in sandbox.store.customers.values()] == [False, True, True]
+            )
+            await eventually(lambda: "customer 424242" in log())
+            await eventually(lambda: "AuthenticationError" in log())
+            await example.stop(worker)
+        assert await broker.left() == 0
