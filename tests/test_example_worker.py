@@ -1,6 +1,7 @@
 """README's event-driven worker: its three files, run as programs against each broker."""
 
 import asyncio
+import inspect
 import json
 import os
 import random
@@ -27,18 +28,27 @@ pytestmark = pytest.mark.real_time
 
 FILES = ("queue_setting.py", "receiver.py", "worker.py")
 SECRET = "aGFyZCB0byBndWVzcw=="
+READY = {"receiver.py": "Running on", "worker.py": "started successfully"}
 EVENTS = 5000
 TWICE = EVENTS // 10
 PER_REQUEST = 50
 
 
-class Nats:
-    """JetStream, with one stream and its consumer."""
-
-    url = "nats://127.0.0.1:4222"
+class Broker:
+    """One of those on this machine, and a queue of its own there."""
 
     def __init__(self, name):
         self.name = name
+
+    async def is_empty(self):
+        """Whether every event that came is acknowledged."""
+        return await self.left() == 0
+
+
+class Nats(Broker):
+    """JetStream, with one stream and its consumer."""
+
+    url = "nats://127.0.0.1:4222"
 
     async def __aenter__(self):
         self.client = await nats.connect(self.url, max_reconnect_attempts=0)
@@ -56,13 +66,10 @@ class Nats:
         await self.client.close()
 
 
-class Rabbit:
+class Rabbit(Broker):
     """RabbitMQ, with one queue; it tells of what is unacknowledged once nobody consumes."""
 
     url = "amqp://guest:guest@127.0.0.1:5672/"
-
-    def __init__(self, name):
-        self.name = name
 
     async def __aenter__(self):
         self.connection = await aio_pika.connect(self.url)
@@ -80,13 +87,10 @@ class Rabbit:
         await self.connection.close()
 
 
-class Redis:
+class Redis(Broker):
     """A Redis stream, with one group."""
 
     url = "redis://127.0.0.1:6379"
-
-    def __init__(self, name):
-        self.name = name
 
     async def __aenter__(self):
         self.client = redis.asyncio.from_url(self.url)
@@ -123,9 +127,9 @@ class Example:
         for name in FILES:
             (folder / name).write_text(EXAMPLES[name])
 
-    async def start(self, program, *, until):
-        """Start a program and wait for what it prints when it is ready."""
-        log = self.folder / f"{len(self.running)}.log"
+    async def start(self, program):
+        """Start a program and wait until it is ready."""
+        log = self.folder / f"{uuid4().hex}.log"
         with log.open("wb") as output:
             process = await asyncio.create_subprocess_exec(
                 sys.executable, program,
@@ -133,7 +137,8 @@ class Example:
             )  # fmt: skip
         process.log = log
         self.running.append(process)
-        await eventually(lambda: until in log.read_text() or process.returncode is not None)
+        ready = READY[program]
+        await eventually(lambda: ready in log.read_text() or process.returncode is not None)
         assert process.returncode is None, log.read_text()
         return process
 
@@ -150,10 +155,15 @@ class Example:
                 await process.wait()
 
 
-async def eventually(condition, seconds=30):
-    """Wait until it holds."""
+async def eventually(condition, seconds=60):
+    """Wait until it holds; it may be a coroutine function."""
     deadline = time.monotonic() + seconds
-    while not condition():
+    while True:
+        holds = condition()
+        if inspect.isawaitable(holds):
+            holds = await holds
+        if holds:
+            return
         assert time.monotonic() < deadline, "it did not come to pass"
         await asyncio.sleep(0.01)
 
@@ -239,9 +249,6 @@ class Proxy:
         self.open.discard(writer)
 
 
-READY = {"receiver.py": "Running on", "worker.py": "started successfully"}
-
-
 async def test_no_event_is_lost_when_a_worker_is_killed(broker, tmp_path):
     """5,000 events, a tenth of them twice, two workers, one of them killed in the middle.
 
@@ -254,8 +261,9 @@ async def test_no_event_is_lost_when_a_worker_is_killed(broker, tmp_path):
     with Sandbox(customers=EVENTS) as sandbox:
         async with deployed(broker, sandbox, tmp_path) as example, ClientSession() as http:
             sandbox.faults.rule(Fault.slow(0.1), method="POST")  # so that the kill hits some
-            await example.start("receiver.py", until=READY["receiver.py"])
-            workers = [await example.start("worker.py", until=READY["worker.py"]) for _ in range(2)]
+            _, *workers = await asyncio.gather(
+                *map(example.start, ("receiver.py", "worker.py", "worker.py"))
+            )
             seen = set()
 
             async def send(source):
@@ -274,10 +282,11 @@ async def test_no_event_is_lost_when_a_worker_is_killed(broker, tmp_path):
                 )
                 workers[0].kill()
             await eventually(lambda: None not in sandbox.store.customers.values())
+            await eventually(broker.is_empty)
             await example.stop(workers[1])
             assert workers[0].returncode == -signal.SIGKILL
             assert "Processed" in workers[0].log.read_text()
-            assert await broker.left() == 0
+            assert await broker.is_empty()
         assert len(sandbox.store.profiles) == EVENTS
         assert sandbox.record.counts.total() <= 1.5 * EVENTS / PER_REQUEST
 
@@ -288,7 +297,7 @@ async def test_what_is_not_signed_is_refused(broker, tmp_path):
     good = signed(body, "msg_1")
     with Sandbox() as sandbox:
         async with deployed(broker, sandbox, tmp_path) as example, ClientSession() as http:
-            receiver = await example.start("receiver.py", until=READY["receiver.py"])
+            receiver = await example.start("receiver.py")
 
             async def answer(headers, body=body):
                 return await post(http, example.url, body, headers)
@@ -305,7 +314,7 @@ async def test_what_is_not_signed_is_refused(broker, tmp_path):
             ):
                 assert await answer(bad) == 401, bad
             assert await answer(good, event(2)) == 401
-            assert await broker.left() == 0
+            assert await broker.is_empty()
             assert await answer(good) == 200
             assert await answer(good) == 409
             replayed = good | {"webhook-timestamp": good["webhook-timestamp"] + ".5"}
@@ -326,7 +335,7 @@ async def test_what_the_broker_does_not_have_is_sent_again(broker, tmp_path):
     url = await proxy.up()
     with Sandbox() as sandbox:
         async with deployed(broker, sandbox, tmp_path, BROKER_URL=url) as example:
-            await example.start("receiver.py", until=READY["receiver.py"])
+            await example.start("receiver.py")
             async with ClientSession() as http:
                 await proxy.down()
                 assert await post(http, example.url, body, signed(body, "msg_1")) >= 500
@@ -345,16 +354,17 @@ async def test_only_what_has_an_outcome_is_acknowledged(broker, tmp_path):
     """What the API refuses for good is done with; what fails otherwise is delivered again."""
     with Sandbox(customers=3, profiles=2) as sandbox:
         async with deployed(broker, sandbox, tmp_path) as example, ClientSession() as http:
-            await example.start("receiver.py", until=READY["receiver.py"])
+            await example.start("receiver.py")
             for body in (event(424242), event(1, "deleted"), event(424243, "deleted"), event(3)):
                 assert await post(http, example.url, body, signed(body, body)) == 200
             sandbox.faults.queue(Fault.error(401))  # everyone in the request fails
-            worker = await example.start("worker.py", until=READY["worker.py"])
+            worker = await example.start("worker.py")
             log = worker.log.read_text
             await eventually(
                 lambda: [bool(p) for p in sandbox.store.customers.values()] == [False, True, True]
             )
             await eventually(lambda: "customer 424242" in log())
+            await eventually(broker.is_empty)
             await eventually(lambda: "AuthenticationError" in log())
             await example.stop(worker)
-        assert await broker.left() == 0
+        assert await broker.is_empty()

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from bcshopper.sandbox import Sandbox
-from tests.readme import FENCES, PYTHON, README
+from tests.readme import EXAMPLES, FENCES, PYTHON, README
 
 ROOT = Path(__file__).parent.parent
 COMMANDS = [
@@ -35,7 +35,11 @@ def environment(sandbox):
 
 @pytest.mark.parametrize("block", PYTHON, ids=lambda t: f"line{t.map[0] + 1}")
 async def test_python_blocks_run(block, monkeypatch, capsys):
-    """Each runs as pasted, in a program that has a `session` on a store with profiles."""
+    """Each runs as pasted, in a program that has a `session` on a store with profiles.
+
+    Not the files of the worked examples, which need a broker or a database: `test_example_*.py`
+    run those.
+    """
     code = compile(
         block.content, "README.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True
     )
@@ -66,6 +70,13 @@ def test_command_lines_run(tmp_path):
     assert (tmp_path / "orders.rejects.csv").read_text() == "buyer,total\nunknown,2.50\n"
     assert len((tmp_path / "outcomes.csv").read_text().splitlines()) == 261
     assert json.loads((tmp_path / "summary.json").read_text())["created"] == 300
+
+
+def test_every_worked_example_has_a_test():
+    """No file of README is left out because it is marked as an example."""
+    tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_example_*.py"))
+    assert EXAMPLES
+    assert [name for name in EXAMPLES if f'"{name}"' not in tests] == []
 
 
 async def test_the_web_service_answers():
