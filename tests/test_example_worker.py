@@ -285,7 +285,8 @@ async def test_no_event_is_lost_when_a_worker_is_killed(broker, tmp_path):
             await eventually(broker.is_empty)
             await example.stop(workers[1])
             assert workers[0].returncode == -signal.SIGKILL
-            assert "Processed" in workers[0].log.read_text()
+            log = workers[0].log.read_text()
+            assert log.count("- Received") > log.count("- Processed") > 0  # it had some in hand
             assert await broker.is_empty()
         assert len(sandbox.store.profiles) == EVENTS
         assert sandbox.record.counts.total() <= 1.5 * EVENTS / PER_REQUEST
