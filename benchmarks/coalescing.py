@@ -15,7 +15,7 @@ from benchmarks.processes import server
 _COUNT = 10_000
 _LATENCY = 0.05
 _MAX_DELAY = 0.05
-_ROUNDS = 6
+_ROUNDS = 8
 _LONE_ROUNDS = 20
 
 

@@ -26,7 +26,7 @@ from bcshopper import (
     TransportError,
     UnprocessableError,
 )
-from bcshopper.events import RequestSent
+from bcshopper.events import RequestSent, ResponseReceived
 from bcshopper.sandbox import Fault, Rules, Sandbox
 from tests.conftest import run
 
@@ -441,6 +441,34 @@ async def test_a_cancelled_caller_is_taken_out_of_a_request_that_waits_for_quota
             assert asyncio.get_running_loop().time() - began < (21 if verb != "create" else 100)
         sent = {"create": posted, "delete": deleted, "lookup": searched}[verb](sandbox)[0]
         assert sent == ids[:4] + ids[5:]
+
+
+@pytest.mark.parametrize("verb", ["create", "delete", "lookup"])
+async def test_a_caller_cancelled_just_as_its_request_may_go_costs_the_others_nothing(verb):
+    """The request is stopped in the last moment, and goes without that id."""
+    calls = []
+
+    def cancel(event):
+        if isinstance(event, ResponseReceived) and calls:
+            calls.pop().cancel()
+
+    async with Sandbox(profiles=20) as sandbox:
+        ids = list(sandbox.store.profiles) if verb == "delete" else list(range(1, 21))
+        sandbox.faults.rule(Fault.slow(SLOW), nth=1)
+        async with (
+            sandbox.session(concurrency=1, on_event=cancel) as session,
+            session.shopper_profiles.coalesce() as one,
+        ):
+            (page,) = start(session.shopper_profiles.page())
+            await soon()
+            call = getattr(one, verb)
+            others = start(*(call(i) for i in ids[:9]))
+            calls += start(call(ids[9]))
+            await page
+            await asyncio.gather(*others)
+        sent = {"create": posted, "delete": deleted, "lookup": searched}[verb](sandbox)
+        assert sent[0] == ids[:9]
+        assert not any(ids[9] in chunk for chunk in sent)
 
 
 async def test_a_request_that_waits_for_quota_is_dropped_with_its_last_caller():
@@ -1070,6 +1098,8 @@ SCHEDULES = st.fixed_dictionaries(
             bad_items=st.sampled_from(["refuse", "207", "409"]),
             names_items=st.booleans(),
             vanished=st.sampled_from(["ignore", "not_found"]),
+            quota=st.sampled_from([None, None, 3]),
+            window=st.sampled_from([0.3, 1.0]),
         ),
         "concurrency": st.sampled_from([10, 2, 1]),
         "max_pending": st.sampled_from([1000, 3, 1]),
