@@ -17,3 +17,12 @@ EXAMPLES = {
 database: `test_example_*.py` runs them, as programs."""
 FENCES = [t for t in _TOKENS if t.type == "fence"]
 PYTHON = [t for t in FENCES if t.info == "python" and t.content not in EXAMPLES.values()]
+
+
+def environment(sandbox):
+    """What README has its readers set."""
+    return {
+        "BIGCOMMERCE_STORE_HASH": sandbox.store_hash,
+        "BIGCOMMERCE_ACCESS_TOKEN": sandbox.access_token,
+        "BIGCOMMERCE_BASE_URL": sandbox.url,
+    }

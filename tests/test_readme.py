@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from bcshopper.sandbox import Sandbox
-from tests.readme import EXAMPLES, FENCES, PYTHON, README
+from tests.readme import EXAMPLES, FENCES, PYTHON, README, environment
 
 ROOT = Path(__file__).parent.parent
 COMMANDS = [
@@ -23,14 +23,6 @@ COMMANDS = [
     for line in t.content.splitlines()
     if line.startswith("$ ")
 ]
-
-
-def environment(sandbox):
-    return {
-        "BIGCOMMERCE_STORE_HASH": sandbox.store_hash,
-        "BIGCOMMERCE_ACCESS_TOKEN": sandbox.access_token,
-        "BIGCOMMERCE_BASE_URL": sandbox.url,
-    }
 
 
 @pytest.mark.parametrize("block", PYTHON, ids=lambda t: f"line{t.map[0] + 1}")
@@ -77,29 +69,6 @@ def test_every_worked_example_has_a_test():
     tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_example_*.py"))
     assert EXAMPLES
     assert [name for name in EXAMPLES if f'"{name}"' not in tests] == []
-
-
-async def test_the_web_service_answers():
-    """The web service of README, asked over a socket, gives a page, and our errors their status."""
-    from aiohttp import ClientSession, web
-
-    block = next(t for t in PYTHON if "web.Application()" in t.content)
-    async with Sandbox(profiles=60) as sandbox:
-        with pytest.MonkeyPatch.context() as patch:
-            for name, value in environment(sandbox).items():
-                patch.setenv(name, value)
-            names: dict = {"__name__": "readme"}
-            exec(block.content, names)
-            runner = web.AppRunner(names["app"])
-            await runner.setup()
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            url = f"http://127.0.0.1:{runner.addresses[0][1]}/profiles"
-            async with ClientSession() as http:
-                async with http.get(url) as answer:
-                    assert (await answer.json())["next"] == 2
-                async with http.get(url, params={"page": "0"}) as answer:
-                    assert answer.status == 400
-            await runner.cleanup()
 
 
 def test_the_two_commands_are_there():
