@@ -8,11 +8,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
-from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import attrs
 
-from bcshopper._quota import LocalQuota, QuotaPolicy, QuotaSnapshot, QuotaState
+from bcshopper._quota import QuotaPolicy, QuotaSnapshot, QuotaState
 from bcshopper._retry import read_retry_after
 
 OnWait: TypeAlias = Callable[[float, str], None]
@@ -36,7 +35,13 @@ class QuotaGate:
         self._waiters: deque[_Waiter] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
-    def wait_for(self, policy: QuotaPolicy) -> float:
+    def join(self, user: object) -> None:
+        """A session begins to use the gate."""
+
+    async def release(self, user: object) -> None:
+        """A session no longer uses the gate."""
+
+    async def wait_for(self, policy: QuotaPolicy) -> float:
         """Seconds that a request which comes now will wait for quota, as far as can be told."""
         now = asyncio.get_running_loop().time()
         return self.state.wait_for(now, policy, len(self._waiters))
@@ -111,17 +116,3 @@ class QuotaGate:
         told = self._waiters if delay >= _WORTH_TELLING_ALL else [self._waiters[0]]
         for waiter in told:
             waiter.on_wait(delay, reason)
-
-
-_gates: WeakKeyDictionary[
-    asyncio.AbstractEventLoop, WeakValueDictionary[tuple[str, str], QuotaGate]
-] = WeakKeyDictionary()
-
-
-def shared_gate(base_url: str, store_hash: str) -> QuotaGate:
-    """The gate of a store in the running event loop; the same for all sessions on that store."""
-    gates = _gates.setdefault(asyncio.get_running_loop(), WeakValueDictionary())
-    gate = gates.get((base_url, store_hash))
-    if gate is None:
-        gate = gates[base_url, store_hash] = QuotaGate(LocalQuota())
-    return gate

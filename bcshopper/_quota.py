@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Mapping
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import attrs
 from attrs.validators import ge, gt, in_, le, optional
 
-_MARGIN = 0.25
+from bcshopper._secret import Hidden
+
+MARGIN = 0.25
 """Seconds after a window's end before the next one is tried: clocks and networks are not exact."""
 _PATIENCE = 10.0
 """Seconds after which a request that went alone, to see, is no longer waited for."""
@@ -75,6 +77,9 @@ class QuotaPolicy:
             over the window.
         max_wait: seconds that a request may wait for quota. One that would have to wait longer
             fails at once with `RateLimitError`. None: as long as it takes.
+        shared: the URL of a Redis or Valkey server (`redis://`, `rediss://` or `unix://`) through
+            which processes share the store's quota; `share` is then what all of them may use
+            together. Needs the extra `redis`. None: each process keeps its own count.
     """
 
     share: float = attrs.field(default=1.0, validator=[gt(0), le(1)])
@@ -82,10 +87,24 @@ class QuotaPolicy:
         default="burst", validator=in_(("burst", "smooth"))
     )
     max_wait: float | None = attrs.field(default=None, validator=optional(ge(0)))
+    shared: str | None = None
+    __attrs_init__: ClassVar[Callable[..., None]]
+
+    def __init__(
+        self,
+        *,
+        share: float = 1.0,
+        pacing: Literal["burst", "smooth"] = "burst",
+        max_wait: float | None = None,
+        shared: str | None = None,
+    ) -> None:
+        # First of all, so that no traceback shows the password in it.
+        shared = None if shared is None else Hidden(shared)
+        self.__attrs_init__(share=share, pacing=pacing, max_wait=max_wait, shared=shared)
 
 
 class QuotaState(Protocol):
-    """What a gate asks and tells. Kept in this process; the seam for sharing it between several."""
+    """What a gate asks and tells."""
 
     snapshot: QuotaSnapshot | None
     sent: int
@@ -157,7 +176,7 @@ class LocalQuota:
             return max(0.0, self._probed_at + _PATIENCE - now)
         if self.snapshot is None:
             return 0.0
-        opens_at = self._resets_at + _MARGIN
+        opens_at = self._resets_at + MARGIN
         if now >= opens_at:
             return max(0.0, self._probed_at + _PATIENCE - now)
         if self._left <= 0 or self.sent >= self._budget(policy):
@@ -172,21 +191,20 @@ class LocalQuota:
     def wait_for(self, now: float, policy: QuotaPolicy, ahead: int) -> float:
         """Seconds until there is room for a request with `ahead` others before it."""
         paused = max(0.0, self._paused_until - now)
-        opens_at = self._resets_at + _MARGIN
+        opens_at = self._resets_at + MARGIN
         if self.snapshot is None or now >= opens_at:
             return paused
-        budget = self._budget(policy)
-        missing = ahead + 1 - max(0, min(self._left - self._in_flight, budget - self.sent))
+        missing = ahead + 1 - max(0, self._usable(policy))
         if missing <= 0:
             return paused
-        further_windows = (missing - 1) // budget
+        further_windows = (missing - 1) // self._budget(policy)
         return max(paused, opens_at - now + further_windows * self.snapshot.window)
 
     def reason(self, now: float) -> str | None:
         """Why requests wait for quota, for people; None if they wait for an answer only."""
         if now < self._paused_until:
             return "the platform is under load"
-        if self.snapshot is None or now >= self._resets_at + _MARGIN:
+        if self.snapshot is None or now >= self._resets_at + MARGIN:
             return None
         limit = self.snapshot.limit
         left = max(0, min(self._left, limit - self.sent))
@@ -196,11 +214,10 @@ class LocalQuota:
         """A request goes out."""
         self._in_flight += 1
         self.sent += 1
-        if not self._known or now >= self._resets_at + _MARGIN:
+        if not self._known or now >= self._resets_at + MARGIN:
             self._probed_at = now
         elif self.snapshot is not None and policy.pacing == "smooth":
-            usable = min(self._left - self._in_flight, self._budget(policy) - self.sent)
-            gap = (self._resets_at - now) / (max(0, usable) + 1)
+            gap = (self._resets_at - now) / (max(0, self._usable(policy)) + 1)
             self._next_slot = max(now, self._next_slot) + max(0.0, gap)
 
     def withdrawn(self) -> None:
@@ -224,7 +241,7 @@ class LocalQuota:
                 self._left = 0
         elif status in {_TOO_MANY, _UNAVAILABLE}:
             self._back_off(now, asked)
-        elif self.snapshot is not None and now >= self._resets_at + _MARGIN:
+        elif self.snapshot is not None and now >= self._resets_at + MARGIN:
             self.snapshot = None  # the API no longer speaks of a quota
         if status not in {_TOO_MANY, _UNAVAILABLE}:
             self._recover()
@@ -233,7 +250,12 @@ class LocalQuota:
         limit = 1 if self.snapshot is None else self.snapshot.limit
         return max(1, int(limit * policy.share))
 
-    def _learn(self, now: float, snapshot: QuotaSnapshot) -> None:
+    def _usable(self, policy: QuotaPolicy) -> int:
+        """Requests that may still go out in this window."""
+        return min(self._left - self._in_flight, self._budget(policy) - self.sent)
+
+    def _learn(self, now: float, snapshot: QuotaSnapshot, *, answered: int = 1) -> None:
+        """Take in what is known of the window; `answered` of our requests are counted in it."""
         resets_at = now + snapshot.reset_in
         if resets_at < self._resets_at - snapshot.window / 2:
             return  # a late answer, of a window long gone
@@ -242,7 +264,7 @@ class LocalQuota:
             self._left = snapshot.remaining
             self._next_slot = self._probed_at = -math.inf
             self._others_seen = False
-            self.sent = self._in_flight + 1
+            self.sent = self._in_flight + answered
         else:
             if self.snapshot is not None and snapshot.limit == self.snapshot.limit:
                 self._left = min(self._left, snapshot.remaining)
@@ -257,12 +279,15 @@ class LocalQuota:
         """The platform is under load: half as many at once, after a pause."""
         if now < self._paused_until:
             return  # one of those that went out together
-        self.ceiling = max(1.0, (self._in_flight + 1) / 2)
         pause = min(_LONGEST_BACKOFF, 2.0 ** min(self._overloads, 10)) * self._uniform(0.5, 1.0)
         if asked is not None:
             pause = max(pause, min(asked, _LONGEST_ASKED))
-        self._paused_until = now + pause
+        self._pause(now, pause)
         self._overloads += 1
+
+    def _pause(self, now: float, seconds: float) -> None:
+        self.ceiling = max(1.0, (self._in_flight + 1) / 2)
+        self._paused_until = now + seconds
 
     def _recover(self) -> None:
         self._overloads = 0

@@ -12,11 +12,13 @@ from typing import Any, Self
 import aiohttp
 from yarl import URL
 
+from bcshopper._gates import check_shared
 from bcshopper._profiles import ShopperProfiles
 from bcshopper._quota import QuotaPolicy, QuotaSnapshot
 from bcshopper._requests import Requests
 from bcshopper._retry import RetryPolicy
-from bcshopper._transport import Secret, SessionStats, Transport
+from bcshopper._secret import Secret
+from bcshopper._transport import SessionStats, Transport
 from bcshopper.errors import InvalidInputError
 from bcshopper.events import Event
 
@@ -75,6 +77,8 @@ class Session:
             )
         if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:
             raise InvalidInputError(f"timeout must be more than 0 seconds, not {timeout!r}")
+        if quota.shared is not None:
+            check_shared(quota.shared)
         self._base_url = _check_base_url(base_url)
         self._store_hash = store_hash
         self._transport = Transport(

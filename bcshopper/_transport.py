@@ -6,18 +6,20 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import aiohttp
 import attrs
 from multidict import CIMultiDict
 
 from bcshopper._convert import MalformedDocumentError
-from bcshopper._gate import QuotaGate, shared_gate
+from bcshopper._gate import QuotaGate
+from bcshopper._gates import shared_gate
 from bcshopper._problems import api_error, malformed
 from bcshopper._quota import QuotaPolicy, QuotaSnapshot
 from bcshopper._requests import Reply, Request
 from bcshopper._retry import RetryPolicy, may_repeat
+from bcshopper._secret import Secret
 from bcshopper._version import __version__
 from bcshopper.errors import (
     APIError,
@@ -57,18 +59,6 @@ _log = logging.getLogger("bcshopper.transport")
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
 _WORTH_SAYING = 1.0
 _GOOD = frozenset({200, 201, 204})
-
-
-class Secret(str):
-    """A string that shows in no `repr`, and so in no traceback with locals, and in no pickle."""
-
-    __slots__ = ()
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("the access token can't be pickled")
-
-    def __repr__(self) -> str:
-        return "'[secure]'"
 
 
 @attrs.define
@@ -170,7 +160,8 @@ class Transport:
             while True:
                 attempt += 1
                 async with self._slots:
-                    self._refuse_long_wait(request)
+                    if self._quota.max_wait is not None:
+                        await self._refuse_long_wait(request, self._quota.max_wait)
                     try:
                         return await self._attempt(request, read, watch, attempt)
                     except (APIError, TransportError, ResponseFormatError) as caught:
@@ -233,14 +224,19 @@ class Transport:
             await asyncio.gather(*(call.ended() for call in self.calls))
             await asyncio.gather(*self._tasks, return_exceptions=True)
         finally:
-            if self._owns_http and self._http is not None:
-                await self._http.close()
+            try:
+                if self._shared_gate is not None:
+                    await self._shared_gate.release(self)
+            finally:
+                if self._owns_http and self._http is not None:
+                    await self._http.close()
 
     def _enter(self) -> asyncio.AbstractEventLoop:
         loop = asyncio.get_running_loop()
-        if self._loop is None:
+        if self._loop is None and not self.closed:
             self._loop = loop
-            self._shared_gate = shared_gate(*self._store)
+            self._shared_gate = shared_gate(*self._store, self._quota)
+            self._shared_gate.join(self)
         if self.closed or self._loop is not loop:
             raise self.closed_error()
         return loop
@@ -291,11 +287,8 @@ class Transport:
         except MalformedDocumentError as error:
             raise malformed(request, reply, error.reason, error.field) from None
 
-    def _refuse_long_wait(self, request: Request) -> None:
-        longest = self._quota.max_wait
-        if longest is None:
-            return
-        wait = self._gate.wait_for(self._quota)
+    async def _refuse_long_wait(self, request: Request, longest: float) -> None:
+        wait = await self._gate.wait_for(self._quota)
         if wait > longest:
             raise RateLimitError(
                 f"{request.label} was not sent: the store's quota is spent for "

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bcshopper import QuotaPolicy, QuotaSnapshot, RetryPolicy
-from bcshopper._gate import QuotaGate, shared_gate
+from bcshopper._gate import QuotaGate
+from bcshopper._gates import shared_gate
 from bcshopper._quota import LocalQuota
 from bcshopper.sandbox import Fault, Rules, Sandbox
 
@@ -297,10 +298,10 @@ async def test_a_waiter_cancelled_as_it_is_let_through_leaves_nothing_taken():
 
 async def test_a_store_has_one_gate_in_an_event_loop():
     """Sessions on the same base URL and store hash share it; others have their own."""
-    gate = shared_gate("https://a.example", "s")
-    assert shared_gate("https://a.example", "s") is gate
-    assert shared_gate("https://a.example", "t") is not gate
-    assert shared_gate("https://b.example", "s") is not gate
+    gate = shared_gate("https://a.example", "s", BURST)
+    assert shared_gate("https://a.example", "s", SMOOTH) is gate
+    assert shared_gate("https://a.example", "t", BURST) is not gate
+    assert shared_gate("https://b.example", "s", BURST) is not gate
 
 
 def test_the_gate_costs_next_to_nothing_when_quota_is_plenty():
