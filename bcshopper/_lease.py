@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 import attrs
 
-from bcshopper._quota import LocalQuota, QuotaPolicy, QuotaSnapshot
+from bcshopper._quota import MARGIN, LocalQuota, QuotaPolicy, QuotaSnapshot
 
 _HORIZONS = 20
-_USUAL_HORIZON = 0.1
+_USUAL_HORIZON = 0.5
 _SHORTEST_PAUSE = 0.02
 """Between reports that ask for more, as a part of the horizon, for each process that asks."""
 _RETRY_AFTER = 1.0
@@ -130,14 +130,15 @@ class LeasedQuota(LocalQuota):
 
     def started(self, now: float, policy: QuotaPolicy) -> None:
         """A request goes out."""
-        super().started(now, policy)
         self._started += 1
         if self.sharing:
             self._unused -= 1
+        super().started(now, policy)
 
     def withdrawn(self) -> None:
         """A request that was let through did not go out after all."""
         super().withdrawn()
+        self._started = max(0, self._started - 1)
         if self.sharing:
             self._unused += 1
             self._is_urgent |= self._grant.alone
@@ -232,7 +233,7 @@ class LeasedQuota(LocalQuota):
             self._refusals = 0
         else:
             self._refusals = max(1, self._refusals + (-1 if grant.granted else 1))
-        self._ask_at = self._valid_until if grant.alone else now + self._pause_before_asking()
+        self._ask_at = self._valid_until if grant.alone else self._next_question(now)
         self._join_pause(now, self._reported_at + grant.pause)
 
     def lost(self, now: float) -> None:
@@ -256,12 +257,14 @@ class LeasedQuota(LocalQuota):
         pace = self._started / max(now - self._reported_at, 0.001)
         return min(round(pace * self._horizon), 2 * max(1, self._leased, self._started))
 
-    def _pause_before_asking(self) -> float:
-        """Twice as long each time that nothing is granted."""
+    def _next_question(self, now: float) -> float:
+        """When to ask again: each time that nothing is granted, after twice the pause."""
         if self._refusals == 0:
-            return 0.0
+            return now
         parts = _SHORTEST_PAUSE * self._grant.busy * 2.0 ** min(self._refusals, 10)
-        return self._horizon * min(1.0, parts)
+        ask_at = now + self._horizon * min(1.0, parts)
+        opens_at = self._resets_at + MARGIN
+        return min(ask_at, opens_at) if now < opens_at else ask_at
 
     def _told(self, now: float) -> QuotaSnapshot | None:
         if self.snapshot is None:
