@@ -235,6 +235,10 @@ class LeasedQuota(LocalQuota):
             self._refusals = max(1, self._refusals + (-1 if grant.granted else 1))
         self._ask_at = self._valid_until if grant.alone else self._next_question(now)
         self._join_pause(now, self._reported_at + grant.pause)
+        if grant.quota is not None:
+            # There may be more to spread over the window than was known when the slot was set.
+            gap = (self._resets_at - now) / (self._unused + grant.part + 1)
+            self._next_slot = min(self._next_slot, now + gap)
 
     def lost(self, now: float) -> None:
         """No grant came: go on alone, and try again later."""

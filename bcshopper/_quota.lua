@@ -71,7 +71,10 @@ end
 
 -- Where all of them stand.
 local held, sent, unused, busy = 0, 0, 0, 0
-for _, member in pairs(state.members) do
+for name, member in pairs(state.members) do
+  if state.limit == 0 and member.at < now - lifetime then
+    state.members[name] = nil -- no window's end does it here
+  end
   held = held + member.in_flight + member.unused
   sent = sent + member.sent
   unused = unused + member.unused

@@ -77,7 +77,7 @@ def is_usable(url: str) -> bool:
 
 def key_of(base_url: str, store_hash: str) -> str:
     """The key under which a store's state is kept."""
-    digest = hashlib.sha256(f"{base_url}|{store_hash}".encode()).hexdigest()
+    digest = hashlib.sha256(f"{base_url.rstrip('/')}|{store_hash}".encode()).hexdigest()
     return f"bcshopper:quota:1:{digest}"
 
 

@@ -234,6 +234,14 @@ def test_each_process_spreads_its_part_of_the_window():
     assert state.delay(0.0, BURST) == 0
 
 
+def test_a_slot_moves_up_when_there_is_more_to_spread():
+    """The last request that could be hoped for was followed by a grant of more."""
+    state = leasing(grant(1, part=0, busy=4))
+    go(state, 1, policy=SMOOTH)
+    state.granted(0.0, state.report(0.0, 10), grant(4, part=25, busy=4))
+    assert state.delay(0.0, SMOOTH) == pytest.approx(15.0 / 30)
+
+
 def test_max_wait_knows_what_this_process_can_hope_for():
     """Its part of this window, then of the next ones."""
     state = leasing(grant(2, part=3, busy=4))

@@ -29,6 +29,7 @@ from bcshopper._leasing import LeasingGate
 from bcshopper._quota import MARGIN
 from bcshopper._redis import QuotaStore, key_of
 from bcshopper.sandbox import Fault, Rules, Sandbox
+from tests.test_quota import NONSENSE
 from tests.test_secrets import everything_about
 
 QUOTA, WINDOW = 150, 30.0
@@ -230,6 +231,51 @@ async def test_an_api_without_a_quota_holds_nobody_up(server, keys):
         await group.work(2)
         assert len(group.sandbox.record.requests) > 400
         assert group.exchanges < 0.1 * len(group.sandbox.record.requests)
+
+
+async def test_who_is_gone_is_forgotten_where_there_are_no_windows(server, keys):
+    """Many processes that live briefly leave nothing behind."""
+    async with processes(12, server, keys, rules=Rules()) as group:
+        for session in group.sessions:
+            await session.shopper_profiles.page()
+            await session.aclose()
+            await asyncio.sleep(20)
+        assert len(json.loads(server.get(group.stores[0].key))["members"]) < 6
+
+
+@pytest.mark.parametrize("kind", NONSENSE)
+async def test_nonsense_in_the_headers_stalls_nobody_for_long(kind, server, keys):
+    """No storm, and no wait beyond one window for each answer, in two processes."""
+    async with processes(2, server, keys) as group:
+        group.sandbox.faults.clear()
+        group.sandbox.faults.rule(Fault(headers=NONSENSE[kind], latency=0.01))
+
+        async def ask(session):
+            for _ in range(5):
+                await session.shopper_profiles.page()
+
+        await asyncio.gather(*(ask(session) for session in group.sessions))
+        assert asyncio.get_running_loop().time() <= 10 * (WINDOW + 1)
+        assert len(group.sandbox.record.requests) == 10
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(40))
+async def test_whatever_the_numbers_nobody_trips(seed, server, keys):
+    """Windows, quotas, shares, processes, tasks and delays as they come: not one 429."""
+    draw = random.Random(seed)
+    window, quota = draw.choice([5.0, 10.0, 30.0]), draw.choice([5, 20, 60, 150, 300])
+    policy = QuotaPolicy(
+        share=draw.choice([1.0, 0.8, 0.5]), pacing=draw.choice(["burst", "smooth"])
+    )
+    async with processes(
+        draw.choice([1, 2, 3, 5, 8]), server, keys,
+        rules=Rules(quota=quota, window=window), quota=policy,
+        latency=draw.choice([0.001, 0.01, 0.03, 0.1]) * window,
+    ) as group:  # fmt: skip
+        await group.work(4 * window, draw.choice([1, 3, 10, 20]))
+        assert set(group.sandbox.record.statuses) == {200}
+        assert max(w.total() for w in windows(group.sandbox, window)) <= quota * policy.share
 
 
 async def test_one_request_of_all_processes_goes_alone_to_see(server, keys):
