@@ -89,17 +89,22 @@ if state.limit > 0 then
   free = budget - sent - unused
 end
 
--- What is kept for the others: their fair parts at first, nothing any more after half of the time.
-local function kept()
+-- What this process may have, so that the others get their fair parts too: all of these are kept for
+-- them at first, and nothing any more after half of the time.
+local function fair()
   local elapsed = (now - state.opened_at) / (state.resets_at - state.opened_at)
-  local rest = math.min(1, math.max(0, 2 - 4 * elapsed))
-  local total = 0
+  local part = math.floor(budget / busy * math.min(1, math.max(0, 2 - 4 * elapsed)))
+  local kept = 0
   for name, member in pairs(state.members) do
     if name ~= me and member.busy then
-      total = total + math.max(0, math.floor(budget / busy * rest) - member.sent - member.unused)
+      kept = kept + math.max(0, part - member.sent - member.unused)
     end
   end
-  return total
+  local missing = math.max(0, part - mine.sent - mine.unused)
+  if kept + missing <= free then
+    return free - kept
+  end
+  return math.ceil(free * missing / (kept + missing)) -- not enough is left for all of them
 end
 
 local known = state.window > 0 and (state.limit == 0 or now < state.resets_at + margin)
@@ -117,9 +122,9 @@ elseif state.limit == 0 then
   granted = report.wanted
 elseif now >= state.resets_at or state.left <= 0 or sent >= budget then
   closed = state.resets_at + margin - now
-else
-  local lease = math.max(1, math.floor(math.min(room, free) / math.max(1, busy)))
-  granted = math.max(0, math.min(report.wanted, lease, room, free - kept()))
+elseif report.wanted > 0 then
+  local lease = math.max(1, math.floor(math.min(room, free) / busy))
+  granted = math.max(0, math.min(report.wanted, lease, room, free, fair()))
 end
 mine.unused = mine.unused + granted
 

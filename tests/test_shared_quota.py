@@ -21,7 +21,14 @@ from collections import Counter
 import pytest
 import redis
 
-from bcshopper import InvalidInputError, QuotaPolicy, RateLimitError, RetryPolicy, Session
+from bcshopper import (
+    InvalidInputError,
+    QuotaPolicy,
+    QuotaSnapshot,
+    RateLimitError,
+    RetryPolicy,
+    Session,
+)
 from bcshopper import _redis as store_module
 from bcshopper._gates import shared_gate
 from bcshopper._lease import LeasedQuota, Report
@@ -63,6 +70,15 @@ def keys(server):
 
 
 # -- in simulated time
+
+
+def report(**settings):
+    """Of a process that has done nothing yet."""
+    nothing = {
+        "window": 0, "sent": 0, "in_flight": 0, "unused": 0, "wanted": 0, "busy": True,
+        "share": 1.0, "told": None, "is_free": False, "pause": 0.0,
+    }  # fmt: skip
+    return Report(**nothing | settings)
 
 
 class SimulatedStore:
@@ -319,6 +335,19 @@ async def test_what_a_dead_process_held_is_lost_for_one_window_at_most(server, k
             assert_well_shared(window, 3)
 
 
+async def test_who_comes_late_gets_a_part_of_what_is_left(server, keys):
+    """One process has leased two thirds of the window when three more come."""
+    key = keys()
+    first, *late = (SimulatedStore(server, key, str(n), random.Random(n)) for n in range(4))
+    await first.exchange(report(wanted=1))
+    told = QuotaSnapshot(QUOTA, QUOTA - 1, WINDOW, WINDOW - 1)
+    grant = await first.exchange(report(sent=1, told=told, wanted=100))
+    assert grant.granted == 100
+    granted = [(await store.exchange(report(wanted=30))).granted for store in late]
+    assert min(granted) >= 3
+    assert sum(granted) < QUOTA - 101
+
+
 async def test_who_stops_leaves_its_part_to_the_others_in_the_same_window(server, keys):
     """Whether it closes or only has nothing more to do."""
     async with processes(3, server, keys) as group:
@@ -516,15 +545,6 @@ async def test_sessions_of_a_process_share_a_lease_until_the_last_one_closes(ser
 # -- with the server's own clock
 
 
-def report(**settings):
-    """Of a process that has done nothing yet."""
-    nothing = {
-        "window": 0, "sent": 0, "in_flight": 0, "unused": 0, "wanted": 0, "busy": True,
-        "share": 1.0, "told": None, "is_free": False, "pause": 0.0,
-    }  # fmt: skip
-    return Report(**nothing | settings)
-
-
 @pytest.mark.real_time
 async def test_the_state_is_kept_under_a_hashed_key_and_expires_by_itself(server, keys):
     """On the server's clock; with nothing in the key that tells whose it is."""
@@ -536,14 +556,8 @@ async def test_the_state_is_kept_under_a_hashed_key_and_expires_by_itself(server
     try:
         assert (await store.exchange(report(wanted=5))).alone
         assert (await other.exchange(report(wanted=5))).granted == 0
-        told = LeasedQuota(1.0)
-        told.started(0.0, QuotaPolicy())
-        headers = {
-            "X-Rate-Limit-Requests-Quota": "150", "X-Rate-Limit-Requests-Left": "149",
-            "X-Rate-Limit-Time-Window-Ms": "30000", "X-Rate-Limit-Time-Reset-Ms": "29000",
-        }  # fmt: skip
-        snapshot = store_module.QuotaSnapshot.from_headers(headers)
-        grant = await store.exchange(report(sent=1, told=snapshot, wanted=5))
+        told = QuotaSnapshot(QUOTA, QUOTA - 1, WINDOW, WINDOW - 1)
+        grant = await store.exchange(report(sent=1, told=told, wanted=5))
         assert (grant.granted, grant.busy, grant.quota.limit) == (5, 2, 150)
         assert 28 < grant.valid <= 29
         assert (await other.exchange(report(wanted=7))).granted == 7
