@@ -16,8 +16,8 @@ import click
 from yarl import URL
 
 from bcshopper._quota import QuotaPolicy
+from bcshopper._secret import Secret
 from bcshopper._session import DEFAULT_BASE_URL, Session
-from bcshopper._transport import Secret
 from bcshopper.errors import InvalidInputError
 from bcshopper.events import Event
 from bcshopper.sandbox import Sandbox
