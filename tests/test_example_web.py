@@ -311,16 +311,20 @@ COUNTED = {
 
 @contextlib.asynccontextmanager
 async def program(name, folder, sandbox, *options):
-    """Run a service as a program that says at its end how many requests it took; it has had one."""
+    """Run a service as a program; yields it, its client, and what it has printed.
+
+    It prints how many requests it took, and has had one.
+    """
     (folder / name).write_text(EXAMPLES[name])
     (folder / "counted.py").write_text(textwrap.dedent(COUNTED[name]))
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, *options, "counted.py", str(port),
-        cwd=folder, env={**os.environ, **environment(sandbox)},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+    printed, complaints = folder / "printed", folder / "complaints"
+    with printed.open("w") as stdout, complaints.open("w") as stderr:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, *options, "counted.py", str(port),
+            cwd=folder, env={**os.environ, **environment(sandbox)}, stdout=stdout, stderr=stderr,
+        )  # fmt: skip
     # a connection of its own for each request: none is closed while it waits for another one
     connector = TCPConnector(limit=0, force_close=True)
     async with ClientSession(f"http://127.0.0.1:{port}", connector=connector) as http:
@@ -330,13 +334,13 @@ async def program(name, folder, sandbox, *options):
                     async with http.put("/customers/1/profile") as answer:
                         assert answer.ok
                     break
-                assert process.returncode is None, await process.stderr.read()
+                assert process.returncode is None, complaints.read_text()
                 await asyncio.sleep(0.05)
-            yield process, http
+            yield process, http, printed.read_text, complaints.read_text
         finally:
             if process.returncode is None:
                 process.kill()
-                await process.communicate()
+                await process.wait()
 
 
 ENDED = {"service.py": -signal.SIGTERM, "service_aiohttp.py": 0}
@@ -358,18 +362,22 @@ async def test_a_shutdown_under_load_loses_no_request(name, tmp_path):
             except ClientError as error:
                 failures.append(error)
                 return
-            if len(answers) == 200:
-                process.send_signal(signal.SIGTERM)
+
+    async def end():
+        while len(answers) < 200 or not sandbox.record.in_flight:  # noqa: ASYNC110 - polled
+            await asyncio.sleep(0.001)
+        process.send_signal(signal.SIGTERM)
+        return len(answers)
 
     with Sandbox(customers=100_000) as sandbox:
-        sandbox.faults.rule(Fault.slow(0.1))
-        async with program(name, tmp_path, sandbox) as (process, http):
-            await asyncio.gather(*(ask_on() for _ in range(100)))
-            stdout, _ = await process.communicate()
+        async with program(name, tmp_path, sandbox) as (process, http, printed, _):
+            sandbox.faults.rule(Fault.slow(0.3))
+            early, *_ = await asyncio.gather(end(), *(ask_on() for _ in range(100)))
+            await process.wait()
         profiles = Counter(profile.customer_id for profile in sandbox.store.profiles.values())
     assert process.returncode == ENDED[name]
+    assert early < len(answers) == int(printed()) - 1
     assert set(answers.values()) <= {200, 201}
-    assert len(answers) == int(stdout) - 1
     assert profiles == dict.fromkeys([1, *answers], 1)
     assert len(failures) == 100  # the load went on until nobody listened
 
@@ -388,18 +396,18 @@ async def test_a_shutdown_leaves_no_warning(name, tmp_path):
 
     with Sandbox(customers=100) as sandbox:
         strict = ("-X", "dev", "-W", "error")
-        async with program(name, tmp_path, sandbox, *strict) as (process, http):
+        async with program(name, tmp_path, sandbox, *strict) as (process, http, _, complaints):
             sandbox.faults.rule(Fault.slow(0.5))
             asked = asyncio.gather(*(ask(customer_id) for customer_id in range(2, 101)))
-            while under_way() < 100:  # noqa: ASYNC110 - the sandbox is another thread's
+            while under_way() < 100:  # noqa: ASYNC110 - polled
                 await asyncio.sleep(0.01)
             process.send_signal(signal.SIGTERM)
             assert set(await asked) <= {200, 201}
-            _, stderr = await process.communicate()
+            await process.wait()
         assert None not in sandbox.store.customers.values()
     assert process.returncode == ENDED[name]
     slow = "Executing <"  # a busy machine is no warning
-    assert not [line for line in stderr.decode().splitlines() if not line.startswith(slow)]
+    assert not [line for line in complaints().splitlines() if not line.startswith(slow)]
 
 
 @pytest.mark.real_time
