@@ -14,6 +14,7 @@ from benchmarks.memory import measure_memory
 from benchmarks.pure import measure_decoding, measure_import
 from benchmarks.quota import count_refusals, draw_quota, run_all
 from benchmarks.report import line, write_json
+from benchmarks.sharing import measure_sharing
 from benchmarks.writing import measure_writing
 
 _MEASUREMENTS = (
@@ -25,6 +26,7 @@ _MEASUREMENTS = (
     measure_writing,
     measure_coalescing,
     measure_consistency,
+    measure_sharing,
 )
 _FOLDER = Path(__file__).parent
 

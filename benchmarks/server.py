@@ -13,7 +13,7 @@ import sys
 
 from aiohttp import web
 
-from bcshopper.sandbox import Fault, Sandbox
+from bcshopper.sandbox import Fault, Rules, Sandbox
 from benchmarks.pages import page_body
 
 _KEPT = 256
@@ -43,8 +43,8 @@ async def _serve_pages(pages: int, slowest: float, quickest: float) -> None:
     await runner.cleanup()
 
 
-async def _serve_sandbox(customers: int, profiles: int, delay: float) -> None:
-    async with Sandbox(customers, profiles=profiles) as sandbox:
+async def _serve_sandbox(customers: int, profiles: int, delay: float, quota: int | None) -> None:
+    async with Sandbox(customers, profiles=profiles, rules=Rules(quota=quota)) as sandbox:
         sandbox.faults.rule(Fault.slow(delay))
         await _stay(sandbox.url)
 
@@ -65,11 +65,12 @@ def main() -> None:
     sandbox.add_argument("--customers", type=int, default=0)
     sandbox.add_argument("--profiles", type=int, default=0)
     sandbox.add_argument("--delay", type=float, default=0.0)
+    sandbox.add_argument("--quota", type=int)
     given = parser.parse_args()
     if given.kind == "pages":
         asyncio.run(_serve_pages(given.pages, given.slowest, given.quickest))
     else:
-        asyncio.run(_serve_sandbox(given.customers, given.profiles, given.delay))
+        asyncio.run(_serve_sandbox(given.customers, given.profiles, given.delay, given.quota))
 
 
 if __name__ == "__main__":

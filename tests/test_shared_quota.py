@@ -36,6 +36,7 @@ from bcshopper._leasing import LeasingGate
 from bcshopper._quota import MARGIN
 from bcshopper._redis import QuotaStore, key_of
 from bcshopper.sandbox import Fault, Rules, Sandbox
+from tests.quota_worker import Workers
 from tests.test_quota import NONSENSE
 from tests.test_secrets import everything_about
 
@@ -565,44 +566,6 @@ async def test_the_state_is_kept_under_a_hashed_key_and_expires_by_itself(server
     finally:
         await store.aclose()
         await other.aclose()
-
-
-class Workers:
-    """Real processes that use a store's quota as fast as they may."""
-
-    def __init__(self, sandbox, number, **policy):
-        self.sandbox, self.number, self.policy = sandbox, number, policy
-        self.processes = []
-
-    async def __aenter__(self):
-        for member in range(1, self.number + 1):
-            settings = {"url": self.sandbox.url, "number": member, "policy": self.policy}
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-W", "error", "-m", "tests.quota_worker", json.dumps(settings),
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            )  # fmt: skip
-            self.processes.append(process)
-        for process in self.processes:
-            await process.stdout.readline()
-        for process in self.processes:
-            process.stdin.write(b"go\n")
-        return self
-
-    async def finish(self):
-        """End those that live; what each of them counted."""
-        told = []
-        for process in self.processes:
-            out, err = await process.communicate(b"")
-            if process.returncode != -signal.SIGKILL:
-                assert err == b""
-                told.append(json.loads(out))
-        return told
-
-    async def __aexit__(self, *_):
-        for process in self.processes:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
 
 
 @pytest.mark.real_time
