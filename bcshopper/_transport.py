@@ -291,10 +291,10 @@ class Transport:
         wait = await self._gate.wait_for(self._quota)
         if wait > longest:
             raise RateLimitError(
-                f"{request.label} was not sent: the store's quota is spent for "
-                f"{wait:.1f} s, and max_wait is {longest:g} s",
+                f"{request.label} was not sent: there is room for it in the store's quota "
+                f"in {wait:.1f} s, and max_wait is {longest:g} s",
                 status=429,
-                title="the store's quota is spent",
+                title="the wait for quota is longer than max_wait",
                 type=None,
                 errors={},
                 method=request.method,
