@@ -1,4 +1,5 @@
 import asyncio
+import logging
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -11,16 +12,36 @@ settings.register_profile(
 settings.load_profile("default")
 
 
+@pytest.fixture(autouse=True)
+def logging_as_it_was():
+    """The command line sets up logging for its process, which here has other tests to run."""
+    loggers = [logging.getLogger(name) for name in ("bcshopper", "bcshopper.cli")]
+    before = [(logger, logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
+    yield
+    for logger, handlers, level, propagate in before:
+        logger.handlers, logger.propagate = handlers, propagate
+        logger.setLevel(level)
+
+
 def pytest_asyncio_loop_factories(config, item):
     """Virtual time for every test, but for those that talk to another thread or process."""
     if item.get_closest_marker("real_time"):
         return {"real": asyncio.SelectorEventLoop}
+    if item.get_closest_marker("thousands"):
+        return {"virtual": UndebuggedLoop}
     return {"virtual": VirtualTimeLoop}
+
+
+class UndebuggedLoop(VirtualTimeLoop):
+    """For thousands of requests, which take three times as long in debug mode."""
+
+    def set_debug(self, enabled):
+        super().set_debug(False)
 
 
 def run(coroutine):
     """Run a coroutine in virtual time, for tests that are not asynchronous themselves."""
-    with asyncio.Runner(debug=True, loop_factory=VirtualTimeLoop) as runner:
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         return runner.run(coroutine)
 
 

@@ -31,6 +31,7 @@ async def asynchronous(values):
         yield value
 
 
+@pytest.mark.thousands
 async def test_the_main_job_takes_exactly_the_minimum_of_requests():
     """10,000 created, listed and deleted: 200 POST, 40 GET, 200 DELETE, ten at a time."""
     async with Sandbox(customers=10_000) as sandbox, sandbox.session() as session:
@@ -363,6 +364,7 @@ async def test_each_chunk_tells_on_event_when_it_is_done():
     assert sum(len(e.outcomes) for e in done if e.verb == "delete") == 120
 
 
+@pytest.mark.thousands
 async def test_a_stream_takes_no_more_memory_for_more_ids():
     """Three times the ids, the same peak: neither they nor their outcomes pile up."""
 

@@ -20,6 +20,8 @@ from bcshopper.sandbox import Fault, Rules, Sandbox
 from tests.cli import BCSHOPPER, bcshopper, environment, rows, start, wait_until
 from tests.conftest import run
 
+NOBODYS = "6f6a9a2e-1bd5-4b6f-9a41-5b1c2c1c7e11"
+
 pytestmark = pytest.mark.real_time
 
 
@@ -115,8 +117,8 @@ def test_delete_of_nothing_sends_nothing(sandbox, stdin):
         (["nonsense"], "", "No such command"),
         (["create", "9" * 5000], "", "is not a customer id"),
         (["create", "--from", sys.executable], "", "is no text file"),
-        (["delete"], str(uuid4()), "ids from standard input need --yes"),
-        (["delete", "--from", "-"], str(uuid4()), "ids from standard input need --yes"),
+        (["delete"], NOBODYS, "ids from standard input need --yes"),
+        (["delete", "--from", "-"], NOBODYS, "ids from standard input need --yes"),
         (["sandbox", "--port", "65536"], "", "--port"),
         (["sandbox", "--port", "-1"], "", "--port"),
         (["sandbox", "--customers", "-1"], "", "--customers"),

@@ -14,6 +14,8 @@ from bcshopper._models import ShopperProfile
 from bcshopper.sandbox import Fault, Rules, Sandbox
 from tests.conftest import run
 
+pytestmark = pytest.mark.thousands
+
 UUIDS = [UUID(int=n, version=4) for n in range(31)]
 
 

@@ -16,6 +16,8 @@ from bcshopper._gates import shared_gate
 from bcshopper._quota import LocalQuota
 from bcshopper.sandbox import Fault, Rules, Sandbox
 
+pytestmark = pytest.mark.thousands
+
 QUOTA, WINDOW = 150, 30.0
 BURST, SMOOTH = QuotaPolicy(), QuotaPolicy(pacing="smooth")
 

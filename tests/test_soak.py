@@ -7,6 +7,8 @@ import pytest
 from bcshopper import RetryPolicy, Status
 from bcshopper.sandbox import Fault, Sandbox
 
+pytestmark = pytest.mark.thousands
+
 FAULTS = [
     Fault.cut(applied=False),
     Fault.cut(applied=True),

@@ -51,7 +51,7 @@ class Account(RuleBasedStateMachine):
         vanished=st.sampled_from(["ignore", "not_found"]),
     )
     def open(self, profiles, bad_items, names_items, vanished):
-        self.runner = asyncio.Runner(debug=True, loop_factory=VirtualTimeLoop)
+        self.runner = asyncio.Runner(loop_factory=VirtualTimeLoop)
         rules = Rules(bad_items=bad_items, names_items=names_items, vanished=vanished)
         self.sandbox = Sandbox(customers=CUSTOMERS, profiles=profiles, rules=rules)
         self.runner.run(self.sandbox.start())
