@@ -18,7 +18,7 @@ from tests.quota_worker import Workers
 _REDIS = "redis://127.0.0.1:6379/0"
 _REQUESTS = 2000
 _TASKS = 10
-_ROUNDS = 5
+_ROUNDS = 9
 _PROCESSES = 4
 _QUOTA, _WINDOW, _WINDOWS = 150, 2.0, 4
 _TOO_MANY = 429

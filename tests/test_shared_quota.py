@@ -497,6 +497,20 @@ async def test_without_redis_each_process_goes_on_and_returns_to_sharing(
             assert_well_shared(window, 2)
 
 
+async def test_who_gives_up_waiting_for_redis_takes_nothing_along(server, keys):
+    """Cancelled at once; what was leased for it goes to the next."""
+    async with processes(1, server, keys) as group:
+        group.stores[0].silent = True
+        asking = group.busy(0)
+        await asyncio.sleep(0.1)
+        began = asyncio.get_running_loop().time()
+        await end(asking)
+        assert asyncio.get_running_loop().time() == began
+        group.stores[0].silent = False
+        await group.sessions[0].shopper_profiles.page()
+        assert len(group.sandbox.record.requests) == 1
+
+
 async def test_a_session_that_closes_does_not_wait_for_a_silent_redis(server, keys):
     """It is given half a second, and whatever was under way ends."""
     async with processes(1, server, keys) as group:

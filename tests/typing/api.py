@@ -52,7 +52,7 @@ async def main() -> None:
             concurrency=5,
             timeout=10,
             retry=RetryPolicy(attempts=3),
-            quota=QuotaPolicy(max_wait=5),
+            quota=QuotaPolicy(max_wait=5, shared="redis://localhost:6379/0"),
             on_event=watch,
         ) as session,
     ):
