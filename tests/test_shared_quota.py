@@ -319,6 +319,17 @@ async def test_one_request_of_all_processes_goes_alone_to_see(server, keys):
         await end(asking)
 
 
+async def test_a_request_that_went_alone_in_vain_holds_nobody_up(server, keys):
+    """It was cut off: another process' request goes alone at once, and not after some patience."""
+    async with processes(2, server, keys, latency=0) as group:
+        group.sandbox.faults.queue(Fault(ending="cut", applied=False, latency=0.1))
+        first = group.busy(0, 1)
+        await asyncio.sleep(0.05)
+        await group.sessions[1].shopper_profiles.page(2)
+        assert asyncio.get_running_loop().time() < 1.0
+        await end(first)
+
+
 async def test_a_process_that_dies_while_all_wait_for_it_is_waited_for_briefly(server, keys):
     """The next one goes alone in its stead."""
     async with processes(4, server, keys) as group:
