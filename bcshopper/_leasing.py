@@ -105,15 +105,20 @@ class LeasingGate(QuotaGate):
         """Report and ask if that is due, or once it will be."""
         if self._exchange is not None:
             return  # it does so at its end
-        if self._next_exchange is not None:
-            self._next_exchange.cancel()
-            self._next_exchange = None
         loop = asyncio.get_running_loop()
-        delay = self._leases.due(loop.time(), len(self._waiters) + self._asking)
-        if delay <= 0:
+        now = loop.time()
+        due_at = now + self._leases.due(now, len(self._waiters) + self._asking)
+        timer = self._next_exchange
+        if due_at <= now:
             self._exchange = loop.create_task(self._report_and_ask())
-        elif delay < math.inf:
-            self._next_exchange = loop.call_later(delay, self._consider)
+        elif due_at < (math.inf if timer is None else timer.when()):
+            if timer is not None:
+                timer.cancel()
+            self._next_exchange = loop.call_at(due_at, self._consider_again)
+
+    def _consider_again(self) -> None:
+        self._next_exchange = None
+        self._consider()
 
     async def _report_and_ask(self) -> None:
         loop, was_sharing = asyncio.get_running_loop(), self._leases.sharing

@@ -57,7 +57,6 @@ async def _where_it_is_plenty(url: str) -> AsyncIterator[Figure]:
         ours=1e6 * seconds["sharing"] / _REQUESTS,
         theirs=1e6 * seconds["alone"] / _REQUESTS,
         unit="µs",
-        limit=1.10,
     )
     yield Figure(
         name="round trips to Redis per request, quota plenty",
