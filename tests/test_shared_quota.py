@@ -40,6 +40,8 @@ from tests.quota_worker import Workers
 from tests.test_quota import NONSENSE
 from tests.test_secrets import everything_about
 
+pytestmark = pytest.mark.thousands
+
 QUOTA, WINDOW = 150, 30.0
 REDIS = "redis://127.0.0.1:6379/0"
 CLOCK = "redis.call('TIME')"
@@ -182,7 +184,6 @@ async def end(tasks):
 @contextlib.asynccontextmanager
 async def processes(number, server, keys, *, rules=None, latency=0.1, **settings):
     """So many of them on a sandbox; all of them close in the end."""
-    asyncio.get_running_loop().set_debug(False)  # it would cost most of the time
     async with Sandbox(rules=rules or Rules(quota=QUOTA)) as sandbox:
         sandbox.faults.rule(Fault.slow(latency, jitter=latency))
         group = Processes(sandbox, server, keys(), number, **settings)
@@ -610,6 +611,7 @@ async def test_the_state_is_kept_under_a_hashed_key_and_expires_by_itself(server
 @pytest.mark.parametrize("share", [1.0, 0.5])
 async def test_four_real_processes_share_the_quota(share, server, keys):
     """150 per window of 2 s: no 429, 97 % of each full window, nobody under half of its part."""
+    asyncio.get_running_loop().set_debug(False)  # the server has to keep up
     async with Sandbox(rules=Rules(quota=QUOTA, window=2.0)) as sandbox:
         keys(sandbox.url, sandbox.store_hash)
         async with Workers(sandbox, 4, shared=REDIS, share=share) as workers:
@@ -625,6 +627,7 @@ async def test_four_real_processes_share_the_quota(share, server, keys):
 @pytest.mark.real_time
 async def test_a_killed_process_leaves_nothing_reserved_past_the_window(server, keys):
     """`kill -9` in mid-window: the other three use all of the next ones, without a 429."""
+    asyncio.get_running_loop().set_debug(False)  # the server has to keep up
     async with Sandbox(rules=Rules(quota=QUOTA, window=2.0)) as sandbox:
         sandbox.faults.rule(Fault.slow(0.02, jitter=0.02))
         keys(sandbox.url, sandbox.store_hash)
