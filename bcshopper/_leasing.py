@@ -64,6 +64,7 @@ class LeasingGate(QuotaGate):
             return
         if self._next_exchange is not None:
             self._next_exchange.cancel()
+            self._next_exchange = None
         # Who joins in the meantime gets a store of its own.
         exchange, store = self._exchange, self._store
         self._exchange = self._store = None

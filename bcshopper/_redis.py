@@ -70,7 +70,8 @@ def is_usable(url: str) -> bool:
     try:
         pool = ConnectionPool.from_url(url, **_SETTINGS)
         pool.connection_class(**pool.connection_kwargs)  # refuses unknown options
-    except (TypeError, ValueError):
+        QuotaStore(url, ("", ""), "")
+    except Exception:  # noqa: BLE001 - redis raises whatever an option's own conversion raises
         return False
     return True
 

@@ -122,7 +122,7 @@ class Example:
 
     def __init__(self, folder, settings):
         self.folder = folder
-        self.environment = {**os.environ, **settings}
+        self.environment = {**os.environ, **settings, "PYTHONUNBUFFERED": "1"}
         self.running = []
         for name in FILES:
             (folder / name).write_text(EXAMPLES[name])

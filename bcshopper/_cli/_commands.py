@@ -201,7 +201,8 @@ def _write(
 ) -> None:
     with choose_settings(context.options) as settings:
         # A plan leaves no trace.
-        place = journal if not dry_run or (journal and journal.exists()) else None
+        is_begun = journal is not None and journal.exists() and journal.stat().st_size > 0
+        place = journal if not dry_run or is_begun else None
         with closing(Journal(place)) as book:
             job = Job(settings.base_url, settings.store_hash, verb)
             summary = Summary(verb, settings.store_hash)
@@ -325,6 +326,8 @@ def _count(settings: Settings) -> int:
 
 
 def _confirm(what: str, settings: Settings) -> None:
+    if sys.stdin is None:
+        raise click.UsageError("nobody can be asked here: give --yes")
     question = f"{what}, of store {settings.store_hash} at {settings.base_url}?"
     try:
         agreed = click.confirm(question, err=True)

@@ -43,6 +43,7 @@ class Recorder:
         self._room = asyncio.Event()
         self._room.set()
         self._ended = asyncio.Event()
+        self._unshown: OSError | None = None
 
     def add(self, outcomes: Sequence[Outcome[Item]]) -> None:
         """Take outcomes; returns at once."""
@@ -59,7 +60,7 @@ class Recorder:
             async with aclosing(work):
                 async for _ in work:
                     await self._room.wait()
-                    if writer.done():
+                    if writer.done() or self._unshown is not None:
                         break
         finally:
             self._ended.set()
@@ -73,9 +74,14 @@ class Recorder:
             outcomes, self._waiting = self._waiting, []
             self._room.set()
             await asyncio.to_thread(self._journal.record, outcomes)
-            self._show(outcomes)
+            try:
+                self._show(outcomes)
+            except OSError as error:  # what is under way is recorded all the same
+                self._unshown = self._unshown or error
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._ended.wait(), _COMMIT_EVERY)
+        if self._unshown is not None:
+            raise self._unshown
 
 
 def _for_the_journal(outcome: Outcome[Item]) -> Outcome[Item]:

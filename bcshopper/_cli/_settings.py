@@ -85,6 +85,9 @@ def choose_settings(options: Mapping[str, Any]) -> Iterator[Settings]:
         click.UsageError: the config file, a name in it or a combination of options is wrong.
         CredentialsError: something is missing.
     """
+    for name in ("store", "base_url", "profile"):
+        if options.get(name) == "":  # of a shell variable that is not set
+            raise click.UsageError(f"--{name.replace('_', '-')} is empty")
     if not options.get("sandbox"):
         yield _find_settings(options)
         return
@@ -179,7 +182,7 @@ def _token(profile: Mapping[str, Any]) -> Secret:
         path = Path(str(profile["token_file"])).expanduser()
         try:
             return Secret(path.read_text(encoding="utf-8").strip())
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:
             raise CredentialsError(f"token_file can't be read: {error}") from None
     if "token_command" in profile:
         return _ask(profile["token_command"])
@@ -198,8 +201,11 @@ def _ask(command: object) -> Secret:
     if not isinstance(words, list) or not words or not all(isinstance(w, str) for w in words):
         raise click.UsageError(f"{CONFIG_FILE}: token_command is no command: {command!r}")
     try:
-        done = subprocess.run(words, stdout=subprocess.PIPE, check=False)  # noqa: S603 - the user's own
-    except OSError as error:
+        # Standard input may hold the ids.
+        done = subprocess.run(  # noqa: S603 - the user's own
+            words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=False
+        )
+    except (OSError, ValueError) as error:
         raise CredentialsError(f"token_command {words[0]!r} can't be run: {error}") from None
     if done.returncode:
         raise CredentialsError(f"token_command {words[0]!r} failed with code {done.returncode}")

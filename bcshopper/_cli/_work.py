@@ -66,10 +66,10 @@ async def write_ids(
 
 
 def _print(rows: Rows, outcomes: Sequence[Outcome[Any]], summary: Summary) -> None:
+    summary.add(outcomes)
     for outcome in outcomes:
         rows.write(outcome_row(outcome))
     rows.flush()
-    summary.add(outcomes)
 
 
 def plan(verb: Verb, settings: Settings, journal: Journal) -> Iterator[Request]:
