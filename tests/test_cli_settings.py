@@ -197,3 +197,28 @@ def test_the_token_is_in_no_output(configured, sandbox):
         assert sandbox.access_token not in done.stdout + done.stderr
         done = configured(text, "--profile", "shop", *arguments, SHOP_TOKEN="hush-hush")
         assert "hush-hush" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", ["store", "base-url", "profile"])
+def test_an_empty_option_is_no_other_account(name):
+    """It is what an unset variable of a shell leaves."""
+    with Sandbox(profiles=1) as sandbox:
+        done = bcshopper(f"--{name}", "", "page", sandbox=sandbox)
+        assert done.returncode == 2
+        assert not sandbox.record.requests
+    assert f"--{name} is empty" in done.stderr
+
+
+def test_a_token_command_does_not_read_the_ids(tmp_path):
+    """Standard input is for them alone."""
+    with Sandbox(customers=10) as sandbox:
+        folder = tmp_path / "bcshopper"
+        folder.mkdir()
+        command = ["sh", "-c", f"cat >/dev/null; echo {sandbox.access_token}"]
+        (folder / "config.toml").write_text(
+            f'[profiles.x]\nstore_hash = "{sandbox.store_hash}"\nbase_url = "{sandbox.url}"\n'
+            f"token_command = {command}\n"
+        )
+        done = bcshopper("--profile", "x", "create", stdin="1\n2\n", XDG_CONFIG_HOME=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert len(sandbox.store.profiles) == 2
