@@ -71,7 +71,7 @@ async def serve_aiohttp(app):
     """Serve it with aiohttp; yields its address."""
     runner = web.AppRunner(app)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    await web.TCPSite(runner, "127.0.0.1", 0, backlog=1000).start()
     try:
         yield f"http://127.0.0.1:{runner.addresses[0][1]}"
     finally:
