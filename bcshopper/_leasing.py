@@ -124,15 +124,16 @@ class LeasingGate(QuotaGate):
     async def _report_and_ask(self) -> None:
         loop, was_sharing = asyncio.get_running_loop(), self._leases.sharing
         report = self._leases.report(loop.time(), len(self._waiters) + self._asking)
-        store = self._store = self._store or self._open_store()
         try:
-            grant = await _in_time(store.exchange(report))
+            if self._store is None:
+                self._store = self._open_store()
+            grant = await _in_time(self._store.exchange(report))
         except Exception as error:  # noqa: BLE001 - whatever it is, no request fails for it
             self._leases.lost(loop.time())
             if was_sharing:
                 _log.warning(
                     "the quota is not shared for now, each process keeps its own count: %s",
-                    store.explain(error),
+                    type(error).__name__ if self._store is None else self._store.explain(error),
                 )
         else:
             self._leases.granted(loop.time(), report, grant)

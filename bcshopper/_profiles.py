@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from typing import Any
@@ -10,6 +9,7 @@ from uuid import UUID
 
 from bcshopper._account import Account
 from bcshopper._batch import Batch
+from bcshopper._checks import check_count, check_number
 from bcshopper._coalesce import Coalescer
 from bcshopper._consistent import ConsistentWalk
 from bcshopper._convert import MalformedDocumentError
@@ -26,6 +26,8 @@ from bcshopper._requests import MAX_LIMIT, MAX_PER_WRITE, Reply, Requests
 from bcshopper._transport import Transport
 from bcshopper._window import in_order
 from bcshopper.errors import InvalidInputError, ResponseFormatError
+
+_LONGEST = 24 * 3600.0
 
 
 class ShopperProfiles:
@@ -69,10 +71,10 @@ class ShopperProfiles:
         Raises:
             InvalidInputError: an argument is out of range.
         """
-        _check_range("limit", limit, MAX_LIMIT)
-        _check_range("page", page)
+        check_count("limit", limit, MAX_LIMIT)
+        check_count("page", page)
         ahead = 2 * self._transport.concurrency if prefetch is None else prefetch
-        _check_range("prefetch", ahead)
+        check_count("prefetch", ahead)
         if consistent and page != 1:
             raise InvalidInputError(f"a consistent listing starts at page 1, not {page}")
         source = _ProfilePages(self._transport, self._requests, limit)
@@ -98,8 +100,8 @@ class ShopperProfiles:
             InvalidInputError: an argument is out of range.
             BCShopperError: the page could not be had.
         """
-        _check_range("limit", limit, MAX_LIMIT)
-        _check_range("page", number)
+        check_count("limit", limit, MAX_LIMIT)
+        check_count("page", number)
         return await _ProfilePages(self._transport, self._requests, limit).fetch(number)
 
     async def create(
@@ -243,9 +245,9 @@ class ShopperProfiles:
         Raises:
             InvalidInputError: an argument is out of range.
         """
-        _check_seconds("max_delay", max_delay)
-        _check_range("max_pending", max_pending)
-        _check_seconds("shutdown_timeout", shutdown_timeout)
+        check_number("max_delay", max_delay, least=0, most=_LONGEST)
+        check_count("max_pending", max_pending)
+        check_number("shutdown_timeout", shutdown_timeout, least=0, most=_LONGEST)
         return Coalescer(
             self._transport,
             self._requests,
@@ -325,15 +327,3 @@ class _ProfilePages:
             field="$",
             excerpt="",
         )
-
-
-def _check_range(name: str, value: int, largest: int | None = None) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InvalidInputError(f"{name} must be a whole number from 1, not {value!r}")
-    if largest is not None and value > largest:
-        raise InvalidInputError(f"{name} must be at most {largest}, not {value}")
-
-
-def _check_seconds(name: str, value: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-        raise InvalidInputError(f"{name} must be seconds, 0 or more, not {value!r}")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Mapping
-from typing import ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import attrs
-from attrs.validators import ge, gt, in_, le, optional
+from attrs.validators import optional
 
+from bcshopper._checks import a_number
 from bcshopper._secret import Hidden
+from bcshopper.errors import InvalidInputError
 
 MARGIN = 0.25
 """Seconds after a window's end before the next one is tried: clocks and networks are not exact."""
@@ -66,13 +68,18 @@ class QuotaSnapshot:
         )
 
 
+def _check_pacing(_: object, __: attrs.Attribute[Any], value: object) -> None:
+    if value not in ("burst", "smooth"):
+        raise InvalidInputError(f"pacing must be burst or smooth, not {value!r}")
+
+
 @attrs.frozen(kw_only=True)
 class QuotaPolicy:
     """How a session treats the store's quota.
 
     Attributes:
-        share: the fraction of each window that this process may use, above 0 and up to 1; the rest
-            stays for the store's other apps.
+        share: the fraction of each window to use, above 0 and up to 1; the rest stays for the
+            store's other apps.
         pacing: `burst`: as fast as the quota lasts, then wait for the next window. `smooth`: spread
             over the window.
         max_wait: seconds that a request may wait for quota. One that would have to wait longer
@@ -80,13 +87,14 @@ class QuotaPolicy:
         shared: the URL of a Redis or Valkey server (`redis://`, `rediss://` or `unix://`) through
             which processes share the store's quota; `share` is then what all of them may use
             together. Needs the extra `redis`. None: each process keeps its own count.
+
+    Raises:
+        InvalidInputError: one of them can't be.
     """
 
-    share: float = attrs.field(default=1.0, validator=[gt(0), le(1)])
-    pacing: Literal["burst", "smooth"] = attrs.field(
-        default="burst", validator=in_(("burst", "smooth"))
-    )
-    max_wait: float | None = attrs.field(default=None, validator=optional(ge(0)))
+    share: float = attrs.field(default=1.0, validator=a_number(above=0, most=1))
+    pacing: Literal["burst", "smooth"] = attrs.field(default="burst", validator=_check_pacing)
+    max_wait: float | None = attrs.field(default=None, validator=optional(a_number(least=0)))
     shared: str | None = None
     __attrs_init__: ClassVar[Callable[..., None]]
 

@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 import attrs
-from attrs.validators import ge, gt, optional
+from attrs.validators import optional
 
+from bcshopper._checks import a_count, a_number
 from bcshopper.errors import (
     APIError,
     BCShopperError,
@@ -39,13 +40,16 @@ class RetryPolicy:
         max_retry_after: seconds; of a longer wait that the API asks for, only this is waited.
         max_elapsed: seconds since the first try, after which no other one starts; None: no limit.
         statuses: the error statuses worth another try.
+
+    Raises:
+        InvalidInputError: one of them can't be.
     """
 
-    attempts: int = attrs.field(default=5, validator=gt(0))
-    base_delay: float = attrs.field(default=0.5, validator=ge(0))
-    max_delay: float = attrs.field(default=30.0, validator=gt(0))
-    max_retry_after: float = attrs.field(default=120.0, validator=gt(0))
-    max_elapsed: float | None = attrs.field(default=None, validator=optional(ge(0)))
+    attempts: int = attrs.field(default=5, validator=a_count())
+    base_delay: float = attrs.field(default=0.5, validator=a_number(least=0))
+    max_delay: float = attrs.field(default=30.0, validator=a_number(above=0))
+    max_retry_after: float = attrs.field(default=120.0, validator=a_number(above=0))
+    max_elapsed: float | None = attrs.field(default=None, validator=optional(a_number(least=0)))
     statuses: frozenset[int] = attrs.field(
         default=frozenset({408, 423, 425, 429, 500, 502, 503, 504, 507}), converter=frozenset
     )

@@ -12,6 +12,7 @@ from typing import Any, Self
 import aiohttp
 from yarl import URL
 
+from bcshopper._checks import check_count, check_number
 from bcshopper._gates import check_shared
 from bcshopper._profiles import ShopperProfiles
 from bcshopper._quota import QuotaPolicy, QuotaSnapshot
@@ -71,12 +72,8 @@ class Session:
             raise InvalidInputError("the access token is empty or has characters that no token has")
         if not isinstance(store_hash, str) or not re.fullmatch(r"[A-Za-z0-9_-]+", store_hash):
             raise InvalidInputError(f"{store_hash!r} is not a store hash: letters and digits only")
-        if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
-            raise InvalidInputError(
-                f"concurrency must be a whole number from 1, not {concurrency!r}"
-            )
-        if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:
-            raise InvalidInputError(f"timeout must be more than 0 seconds, not {timeout!r}")
+        check_count("concurrency", concurrency)
+        check_number("timeout", timeout, above=0)
         if quota.shared is not None:
             check_shared(quota.shared)
         self._base_url = _check_base_url(base_url)

@@ -460,6 +460,33 @@ def test_a_summary_that_cant_be_written_is_refused_first(sandbox, tmp_path):
     assert not sandbox.record.requests
 
 
+@pytest.mark.parametrize("options", [
+    ("--output", "--summary-json"), ("--journal", "--summary-json"), ("--output", "--journal"),
+    ("--from", "--output"), ("--from", "--journal"),
+])  # fmt: skip
+def test_one_file_is_for_one_purpose(sandbox, tmp_path, options):
+    """Each would undo the other: refused before anything is read, sent or written."""
+    file = tmp_path / "one"
+    file.write_text("130\n")
+    named = [part for option in options for part in (option, tmp_path / "." / "one")]
+    ids = [] if "--from" in options else [130]
+    done = bcshopper("create", *ids, *named, sandbox=sandbox)
+    assert done.returncode == 2
+    assert f"{options[0]} and {options[1]} are one file" in done.stderr
+    assert not sandbox.record.requests
+    assert file.read_text() == "130\n"
+
+
+def test_a_plan_writes_no_rejects(sandbox, tmp_path):
+    """It counts the bad lines, and leaves nothing behind."""
+    file = tmp_path / "ids.txt"
+    file.write_text("130\nnone\n131\n")
+    done = bcshopper("create", "--from", file, "--skip-bad", "--dry-run", sandbox=sandbox)
+    assert done.returncode == 0
+    assert "1 bad lines would be left out" in done.stderr
+    assert list(tmp_path.iterdir()) == [file]
+
+
 def test_quiet_says_nothing_unless_it_fails(sandbox):
     """For jobs whose mail is read."""
     for arguments in (["list"], ["create", 130], ["page"], ["quota"], ["lookup", 130]):

@@ -361,6 +361,14 @@ def test_a_plan_leaves_no_journal_and_tells_of_an_open_one(sandbox, journal, tmp
     assert "0 requests would go" in plan.stderr
 
 
+def test_a_plan_leaves_an_empty_journal_empty(sandbox, journal, tmp_path):
+    """As `mktemp` makes one: the job itself has not begun."""
+    journal.touch()
+    command = ["create", "--from", lines(tmp_path, range(1, 121)), "--journal", journal]
+    assert bcshopper(*command, "--dry-run", sandbox=sandbox).returncode == 0
+    assert journal.stat().st_size == 0
+
+
 @pytest.mark.parametrize("place", ["nowhere/job.journal", "."])
 def test_a_journal_that_cant_be_there_is_one_line(sandbox, tmp_path, place):
     """And nothing is sent."""

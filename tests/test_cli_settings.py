@@ -113,6 +113,14 @@ def test_a_profile_sets_limits_and_options_override_them(configured, sandbox):
         ("[profiles.shop]\nstore_hash = 'x'\ntoken_env = 'PATH'\npacing = 'slow'", "pacing"),
         ("[profiles.shop]\nstore_hash = 'x'\ntoken_env = 'PATH'\nconcurrency = 0", "concurrency"),
         ("[profiles.shop]\nstore_hash = 'x'\ntoken_env = 'PATH'\nconcurrency = 'x'", "concurrency"),
+        (
+            "[profiles.shop]\nstore_hash = 'x'\ntoken_env = 'PATH'\nshare = 'x'",
+            "share must be a num",
+        ),
+        (
+            "[profiles.shop]\nstore_hash = 'x'\ntoken_env = 'PATH'\nshare = nan",
+            "share must be a num",
+        ),
         ("profiles = 3", "has no section [profiles.shop]; there is: none"),
     ],
 )
@@ -143,6 +151,16 @@ def test_a_token_that_cant_be_had_exits_with_3(configured, sandbox, line, words)
     assert words in done.stderr
     assert done.returncode == 3
     assert "Traceback" not in done.stderr
+
+
+def test_a_store_that_cant_be_one_exits_with_3(configured, sandbox):
+    """Whatever characters the file smuggles in."""
+    done = configured(
+        '[profiles.shop]\nstore_hash = "a\\u0000b"\ntoken_env = "SHOP_TOKEN"',
+        SHOP_TOKEN=sandbox.access_token,
+    )
+    assert "is not a store hash" in done.stderr
+    assert done.returncode == 3
 
 
 def test_a_missing_config_file_is_named(sandbox, tmp_path):
@@ -197,6 +215,23 @@ def test_the_token_is_in_no_output(configured, sandbox):
         assert sandbox.access_token not in done.stdout + done.stderr
         done = configured(text, "--profile", "shop", *arguments, SHOP_TOKEN="hush-hush")
         assert "hush-hush" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--share", "nan"], "--share must be a number above 0 and at most 1, not nan"),
+        (["--store", "no hash"], "'no hash' is not a store hash"),
+        (["--base-url", "http://example.com"], "use https"),
+    ],
+)
+def test_a_wrong_option_is_refused_before_the_ids_are_read(sandbox, arguments, words):
+    """Without a word of the config file, which has nothing to do with it."""
+    done = bcshopper(*arguments, "create", stdin="not an id\n", sandbox=sandbox)
+    assert words in done.stderr
+    assert "line 1" not in done.stderr
+    assert "config.toml" not in done.stderr
+    assert done.returncode in {2, 3}
 
 
 @pytest.mark.parametrize("name", ["store", "base-url", "profile"])

@@ -1,5 +1,6 @@
 """What people see: the command line at a pseudo-terminal, with a keyboard."""
 
+import json
 import os
 import re
 import select
@@ -12,7 +13,7 @@ from contextlib import suppress
 import pytest
 
 from bcshopper.sandbox import Fault, Rules, Sandbox
-from tests.cli import BCSHOPPER, bcshopper, environment, posts, rows, wait_until
+from tests.cli import BCSHOPPER, bcshopper, environment, posts, rows, start, wait_until
 
 pty = pytest.importorskip("pty", reason="there are no pseudo-terminals here")
 
@@ -280,6 +281,25 @@ def test_a_hangup_of_the_reader_is_quiet(sandbox):
     assert done.stderr == ""
 
 
+def test_a_job_whose_reader_hangs_up_stops_with_a_true_account(sandbox, ids, tmp_path):
+    """It says how far it came and how to go on, and exits as a program does that SIGPIPE ends."""
+    sandbox.faults.rule(Fault.slow(0.2))
+    before = len(sandbox.store.profiles)
+    summary = tmp_path / "summary.json"
+    running = start(
+        "create", "--from", ids, "--concurrency", 1, "--summary-json", summary, sandbox=sandbox
+    )
+    running.stdout.close()
+    assert running.wait(timeout=60) == 141
+    said = running.stderr.read()
+    running.stderr.close()
+    created = len(sandbox.store.profiles) - before
+    assert 0 < created < 280
+    assert "Traceback" not in said
+    assert f"nobody reads on: {created} of 280 ids are done; the same command again" in said
+    assert json.loads(summary.read_text())["created"] == created
+
+
 def test_sigterm_is_as_an_interrupt(sandbox, ids):
     """For services and containers that are stopped."""
     sandbox.faults.rule(Fault.slow(60))
@@ -289,6 +309,18 @@ def test_sigterm_is_as_an_interrupt(sandbox, ids):
         terminal.process.send_signal(signal.SIGTERM)
         assert terminal.end() == 130
         assert "interrupted: 0 of 280 ids are done" in terminal.text
+
+
+def test_where_nobody_can_be_asked_a_yes_is_asked_for(sandbox):
+    """Standard input is closed, as in some schedulers: nothing is deleted."""
+    script = f"{' '.join(BCSHOPPER)} delete {next(iter(sandbox.store.profiles))} <&-"
+    done = subprocess.run(
+        ["sh", "-c", script], env=environment(sandbox), capture_output=True, text=True, check=False,
+        timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, "give --yes" in done.stderr) == (2, True)
+    assert "Traceback" not in done.stderr
+    assert not sandbox.record.requests
 
 
 def test_piped_input_needs_a_yes(sandbox):

@@ -550,6 +550,31 @@ async def test_a_session_that_closes_does_not_wait_for_a_silent_redis(server, ke
         assert not [t for t in asyncio.all_tasks() if "bcshopper/_leas" in repr(t)]
 
 
+async def test_a_closed_session_leaves_no_timer_behind(server, keys):
+    """Which would keep the gate alive, and ask Redis for nobody."""
+    async with processes(2, server, keys) as group:
+        await group.work(0.5)
+        await group.aclose()
+        scheduled = asyncio.get_running_loop()._scheduled
+        assert not [timer for timer in scheduled if not timer.cancelled()]
+
+
+async def test_a_way_to_redis_that_cant_even_be_made_fails_no_request(caplog):
+    """As when there is no memory or no file left: each process keeps its own count."""
+
+    def no_way():
+        raise OSError("too many open files")
+
+    async with Sandbox() as sandbox, sandbox.session() as session:
+        session._transport._loop = asyncio.get_running_loop()
+        session._transport._shared_gate = gate = LeasingGate(LeasedQuota(1.0), no_way)
+        gate.join(session._transport)
+        for number in range(1, 4):
+            await session.shopper_profiles.page(number)
+    said = [record for record in caplog.records if record.name == "bcshopper.quota"]
+    assert [record.levelname for record in said] == ["WARNING"]
+
+
 async def test_max_wait_counts_what_others_have_spent(server, keys):
     """A process that knew of nothing refuses at once what would have to wait."""
     quota = QuotaPolicy(max_wait=5.0)
@@ -769,6 +794,10 @@ async def test_gates_that_share_are_apart_from_those_that_do_not():
         f"redis://:{PASSWORD}@localhost:many/0",
         f"redis://:{PASSWORD}@localhost?no_such_option=1",
         f"redis://:{PASSWORD}@localhost?socket_timeout=long",
+        f"redis://:{PASSWORD}@localhost?encoding=nope",
+        f"redis://:{PASSWORD}@localhost?protocol=9",
+        f"redis://:{PASSWORD}@localhost?retry=5",
+        f"rediss://:{PASSWORD}@localhost?ssl_cert_reqs=bogus",
     ],
 )
 def test_a_url_that_is_none_of_redis_is_refused_when_the_session_is_made(url):

@@ -15,6 +15,7 @@ from click.shell_completion import get_completion_class
 
 from bcshopper._cli import _work
 from bcshopper._cli._demo import run_demo
+from bcshopper._cli._files import check_distinct
 from bcshopper._cli._input import read_ids
 from bcshopper._cli._journal import Job, Journal
 from bcshopper._cli._options import Context, Group, examples
@@ -73,7 +74,7 @@ def bcshopper() -> None:
     of the config file. Data goes to standard output, all else to standard error.
 
     Exit codes: 0 all well, 1 some ids failed or lines were skipped, 2 usage, 3 credentials or
-    permission, 4 the API, the network or a full disk, 130 interrupted.
+    permission, 4 the API, the network or a full disk, 130 interrupted, 141 nobody reads the output.
     """
 
 
@@ -133,6 +134,7 @@ def quota(context: Context, *, output: Output) -> None:
 @click.pass_obj
 def lookup(context: Context, *, ids: Ids, output: Output) -> None:
     """Print the profile id of each of these customers."""
+    check_distinct(from_=ids.source.path, output=output.path)
     with choose_settings(context.options) as settings, closing(Journal(None)) as journal:
         job = Job(settings.base_url, settings.store_hash, "lookup")
         skipped = _load(journal, job, ids, CUSTOMER_IDS)
@@ -199,6 +201,9 @@ def _write(
     summary_json: Path | None,
     ask: Callable[[Settings, int], None] = lambda *_: None,
 ) -> None:
+    check_distinct(
+        from_=ids.source.path, output=output.path, journal=journal, summary_json=summary_json
+    )
     with choose_settings(context.options) as settings:
         # A plan leaves no trace.
         is_begun = journal is not None and journal.exists() and journal.stat().st_size > 0
@@ -206,7 +211,7 @@ def _write(
         with closing(Journal(place)) as book:
             job = Job(settings.base_url, settings.store_hash, verb)
             summary = Summary(verb, settings.store_hash)
-            summary.skipped = _load(book, job, ids, kind)
+            summary.skipped = _load(book, job, ids, kind, keep_bad=not dry_run)
             if dry_run:
                 _print_plan(_work.plan(verb, settings, book), output)
                 return
@@ -223,8 +228,9 @@ def _write(
                             rows=rows, summary=summary, terminal=context.terminal,
                         )
                     )  # fmt: skip
-            except KeyboardInterrupt:
-                _say_how_to_go_on(summary, book.total, journal)
+            except (KeyboardInterrupt, BrokenPipeError) as stop:
+                why = "interrupted" if isinstance(stop, KeyboardInterrupt) else "nobody reads on"
+                _say_how_to_go_on(why, summary, book.total, journal)
                 raise
             finally:
                 _report(summary, summary_json)
@@ -234,15 +240,16 @@ def _write(
         sys.exit(Exit.SOME_FAILED)
 
 
-def _load(journal: Journal, job: Job, ids: Ids, kind: IdKind[Any]) -> int:
+def _load(journal: Journal, job: Job, ids: Ids, kind: IdKind[Any], *, keep_bad: bool = True) -> int:
     """Read all ids, which checks them; gives how many bad lines were left out."""
     if not ids.skip_bad:
         journal.begin(job, read_ids(ids.source, kind, refuse))
         return 0
-    with open_rejects(ids.source.rejects_path) as rejects:
+    with open_rejects(ids.source.rejects_path if keep_bad else None) as rejects:
         journal.begin(job, read_ids(ids.source, kind, rejects.add))
     if rejects.count:
-        say(f"{rejects.count:,} bad lines are in {rejects.path}", skipped=rejects.count)
+        place = f"are in {rejects.path}" if rejects.path else "would be left out"
+        say(f"{rejects.count:,} bad lines {place}", skipped=rejects.count)
     return rejects.count
 
 
@@ -264,14 +271,14 @@ def _report(summary: Summary, path: Path | None) -> None:
         summary.write(path)
 
 
-def _say_how_to_go_on(summary: Summary, total: int, journal: Path | None) -> None:
+def _say_how_to_go_on(why: str, summary: Summary, total: int, journal: Path | None) -> None:
     done = summary.counts.total() - summary.failed
     how = (
         f"the same command again goes on where {journal} ends"
         if journal
         else "the same command again is safe; with --journal FILE it would not begin anew"
     )
-    say(f"interrupted: {done:,} of {total:,} ids are done; {how}", done=done, total=total)
+    say(f"{why}: {done:,} of {total:,} ids are done; {how}", done=done, total=total)
 
 
 @bcshopper.command(
@@ -281,22 +288,15 @@ def _say_how_to_go_on(summary: Summary, total: int, journal: Path | None) -> Non
 @click.option("--confirm", metavar="STORE_HASH", help="The store's hash, to be sure.")
 @yes_option
 @dry_run_option
-@prints
 @summary_option
 @click.pass_obj
 def delete_all(
-    context: Context,
-    *,
-    confirm: str | None,
-    yes: bool,
-    dry_run: bool,
-    output: Output,
-    summary_json: Path | None,
+    context: Context, *, confirm: str | None, yes: bool, dry_run: bool, summary_json: Path | None
 ) -> None:
     """Delete every profile in the store."""
     with choose_settings(context.options) as settings:
         if dry_run:
-            _print_plan(iter([Requests(settings.root).delete_every_profile()]), output)
+            _print_plan(iter([Requests(settings.root).delete_every_profile()]), Output.choose())
             return
         if confirm != settings.store_hash:
             raise click.UsageError(

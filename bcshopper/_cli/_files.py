@@ -13,6 +13,25 @@ from typing import BinaryIO
 import click
 
 
+def check_distinct(**files: Path | str | None) -> None:
+    """Refuse one file for two purposes, of which one would undo the other.
+
+    Args:
+        files: by option, with `_` for `-`; `-` is a standard stream, and None none at all.
+
+    Raises:
+        click.UsageError: with both options and the file.
+    """
+    users: dict[str, str] = {}
+    for name, file in files.items():
+        if file is None or str(file) == "-" or (Path(file).exists() and not Path(file).is_file()):
+            continue
+        option = f"--{name.strip('_').replace('_', '-')}"
+        other = users.setdefault(os.path.realpath(file), option)
+        if other != option:
+            raise click.UsageError(f"{other} and {option} are one file: {file}")
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
     """A file that is there whole once the block has ended well, and else not at all.

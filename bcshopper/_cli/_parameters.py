@@ -22,6 +22,11 @@ class Output:
     fmt: Format
     path: str | None
 
+    @classmethod
+    def choose(cls, fmt: Format | None = None, path: str | None = None) -> Output:
+        """There, in this format or else the one that suits the place."""
+        return cls(choose_format(fmt, path), path)
+
     def open(self, columns: Columns) -> AbstractContextManager[Rows]:
         """Write there."""
         return open_output(self.fmt, self.path, columns)
@@ -40,7 +45,7 @@ def prints(command: Callable[..., None]) -> Callable[..., None]:
     )  # fmt: skip
     @functools.wraps(command)
     def wrapped(*args: Any, fmt: Format | None, output_path: str | None, **kwargs: Any) -> None:
-        command(*args, output=Output(choose_format(fmt, output_path), output_path), **kwargs)
+        command(*args, output=Output.choose(fmt, output_path), **kwargs)
 
     return wrapped
 

@@ -44,11 +44,11 @@ class Rejects:
     """The file that bad lines go to; there is none without a bad line.
 
     Attributes:
-        path: the file.
-        count: how many lines were written.
+        path: the file; None: they are counted only.
+        count: how many lines were added.
     """
 
-    def __init__(self, path: Path, stack: ExitStack) -> None:
+    def __init__(self, path: Path | None, stack: ExitStack) -> None:
         self.path = path
         self.count = 0
         self._stack = stack
@@ -60,11 +60,13 @@ class Rejects:
         Raises:
             click.UsageError: there can be no file there.
         """
+        self.count += 1
+        if self.path is None:
+            return
         if self._file is None:
             self._file = self._stack.enter_context(whole_file(self.path))
             self._file.write(_ended(bad.header))
         self._file.write(_ended(bad.raw))
-        self.count += 1
 
     def check_the_place(self) -> None:
         """Make sure that no other file is there: it may hold corrections.
@@ -74,7 +76,7 @@ class Rejects:
         Raises:
             click.UsageError: another file is there.
         """
-        if self._file is None or not self.path.exists():
+        if self.path is None or self._file is None or not self.path.exists():
             return
         self._file.flush()
         if not filecmp.cmp(self._file.name, self.path, shallow=False):
@@ -85,8 +87,11 @@ class Rejects:
 
 
 @contextmanager
-def open_rejects(path: Path) -> Iterator[Rejects]:
+def open_rejects(path: Path | None) -> Iterator[Rejects]:
     """Where to add bad lines; the file is there once the block has ended well.
+
+    Args:
+        path: the file; None: there is to be none.
 
     Raises:
         click.UsageError: it can't be written, or another file is there already.

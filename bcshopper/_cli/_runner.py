@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sqlite3
 import sys
@@ -27,6 +28,7 @@ class Exit(IntEnum):
     CREDENTIALS = 3
     API = 4
     INTERRUPTED = 130
+    UNREAD = 141
 
 
 def run(job: Coroutine[Any, Any, None]) -> None:
@@ -60,8 +62,9 @@ def exit_codes() -> Iterator[None]:
         code, reason = Exit.USAGE, str(error)
     except BCShopperError as error:
         code, reason = Exit.API, str(error)
-    except BrokenPipeError:  # nobody reads any more, which is no fault: click ends in silence
-        raise
+    except BrokenPipeError:  # nobody reads any more, which is no fault
+        _drop_what_is_unwritten()
+        sys.exit(Exit.UNREAD)
     except OSError as error:
         code, reason = Exit.API, _in_words(error)
     except sqlite3.Error as error:
@@ -72,6 +75,13 @@ def exit_codes() -> Iterator[None]:
         return
     fail(reason)
     sys.exit(code)
+
+
+def _drop_what_is_unwritten() -> None:
+    """Python would complain of it at the end."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
 
 
 def _in_words(error: OSError) -> str:

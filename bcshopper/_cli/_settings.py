@@ -15,6 +15,7 @@ import attrs
 import click
 from yarl import URL
 
+from bcshopper._checks import check_count
 from bcshopper._quota import QuotaPolicy
 from bcshopper._secret import Secret
 from bcshopper._session import DEFAULT_BASE_URL, Session
@@ -83,13 +84,15 @@ def choose_settings(options: Mapping[str, Any]) -> Iterator[Settings]:
 
     Raises:
         click.UsageError: the config file, a name in it or a combination of options is wrong.
-        CredentialsError: something is missing.
+        CredentialsError: something is missing, or can't be what it should be.
     """
     for name in ("store", "base_url", "profile"):
         if options.get(name) == "":  # of a shell variable that is not set
             raise click.UsageError(f"--{name.replace('_', '-')} is empty")
     if not options.get("sandbox"):
-        yield _find_settings(options)
+        settings = _find_settings(options)
+        settings.session()  # refuses what can't be, before anything else is read
+        yield settings
         return
     for name in ("store", "base_url", "profile"):
         if name in options:
@@ -130,19 +133,14 @@ def _find_settings(options: Mapping[str, Any]) -> Settings:
 
 
 def _limits(options: Mapping[str, Any], profile: Mapping[str, Any]) -> dict[str, Any]:
-    given = {name: options.get(name, profile.get(name)) for name in _LIMIT_KEYS}
-    concurrency = given.pop("concurrency")
-    if concurrency is None:
-        concurrency = 10
-    if type(concurrency) is not int or concurrency < 1:
-        raise click.UsageError(
-            f"{CONFIG_FILE}: concurrency must be a whole number from 1, not {concurrency!r}"
-        )
+    given = {n: options.get(n, profile.get(n)) for n in _LIMIT_KEYS if n in {*options, *profile}}
+    concurrency = given.pop("concurrency", 10)
     try:
-        policy = QuotaPolicy(**{name: value for name, value in given.items() if value is not None})
-    except (TypeError, ValueError) as error:
-        raise click.UsageError(f"{CONFIG_FILE}: {error.args[0]}") from None
-    return {"concurrency": concurrency, "quota": policy}
+        check_count("concurrency", concurrency)
+        return {"concurrency": concurrency, "quota": QuotaPolicy(**given)}
+    except InvalidInputError as error:
+        is_option = str(error).split()[0] in options
+        raise click.UsageError(f"--{error}" if is_option else f"{CONFIG_FILE}: {error}") from None
 
 
 def _read_profile(name: str) -> Mapping[str, Any]:
