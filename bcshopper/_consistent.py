@@ -16,8 +16,9 @@ the list is read once more from its end to its front, many pages at a time as lo
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
+from itertools import repeat
 
 import attrs
 
@@ -41,42 +42,40 @@ class Seen:
 
     def __init__(self, together: int) -> None:
         self.count = 0
-        self._recent: deque[set[int]] = deque(maxlen=together)
-        self._archive = bytearray()
+        self._together = together
+        self._recent: set[int] = set()
+        self._newest: deque[set[int]] = deque()
+        self._archive: list[bytes] = []
         self._all: set[int] | None = None
 
     def recall(self) -> None:
         """From now on, compare with everything."""
         self._all = set(self._archived())
 
-    def take_new(
-        self, profiles: Sequence[ShopperProfile], *, anywhere: bool = False
-    ) -> tuple[ShopperProfile, ...]:
-        """Those that were not seen before; they are now.
-
-        Args:
-            profiles: a page.
-            anywhere: whether they may have been seen on a page long ago.
-        """
+    def take_new(self, profiles: tuple[ShopperProfile, ...]) -> tuple[ShopperProfile, ...]:
+        """Those of a page that were not seen before; they are now."""
         ids = {profile.id.int for profile in profiles}
-        if self._all is not None:
-            repeated = ids & self._all
-        elif anywhere:
-            repeated = ids.intersection(self._archived())
+        ids -= self._recent if self._all is None else self._all
+        self.count += len(ids)
+        if self._all is None:
+            self._keep(ids)
         else:
-            repeated = set().union(*(ids & page for page in self._recent))
-        new = tuple(p for p in profiles if p.id.int not in repeated)
-        self.count += len(new)
-        if self._all is not None:
             self._all |= ids
-        else:
-            self._recent.append(ids)
-            self._archive += b"".join(p.id.int.to_bytes(_ID_BYTES) for p in new)
-        return new
+        if len(ids) == len(profiles):
+            return profiles
+        return tuple({p.id.int: p for p in profiles if p.id.int in ids}.values())
+
+    def _keep(self, ids: set[int]) -> None:
+        self._archive.append(b"".join(map(int.to_bytes, ids, repeat(_ID_BYTES))))
+        self._recent |= ids
+        self._newest.append(ids)
+        if len(self._newest) > self._together:
+            self._recent -= self._newest.popleft()
 
     def _archived(self) -> Iterator[int]:
-        for start in range(0, len(self._archive), _ID_BYTES):
-            yield int.from_bytes(self._archive[start : start + _ID_BYTES])
+        for page in self._archive:
+            for start in range(0, len(page), _ID_BYTES):
+                yield int.from_bytes(page[start : start + _ID_BYTES])
 
 
 class ConsistentWalk:
@@ -122,16 +121,17 @@ class ConsistentWalk:
                     suspects.append(page.number - 1)
                 total = page.pagination.total
                 yield self._without_repeats(page, last)
-        yield attrs.evolve(last, items=self._seen.take_new(last.items, anywhere=True))
-
         tail = await self._fetch(last.number)
-        if _position(last, tail) == _position(last, last):
+        has_moved = _position(last, tail) != _position(last, last)
+        if has_moved:
+            self._note_drift("profiles were deleted")
+            self._seen.recall()
+        yield attrs.evolve(last, items=self._seen.take_new(last.items))
+        if not has_moved:
             if self._seen.count != _position(last, last):
                 reason = f"it is number {_position(last, last)}, but {self._seen.count} came"
                 raise self._source.contradiction(last.number, reason)
             return
-        self._note_drift("profiles were deleted")
-        self._seen.recall()
         async with aclosing(self._find_missed(last, suspects)) as pages:
             async for page in pages:
                 yield page

@@ -224,16 +224,17 @@ def test_seen_profiles_are_new_once(pages, switch):
     for number, page in enumerate(pages):
         if number == switch:
             seen.recall()
-        new = seen.take_new([ShopperProfile(UUIDS[n], n + 1) for n in page])
+        new = seen.take_new(tuple(ShopperProfile(UUIDS[n], n + 1) for n in page))
         assert [p.customer_id - 1 for p in new] == [n for n in page if n not in known]
         known |= set(page)
     assert seen.count == len(known)
 
 
-def test_seen_compares_with_all_where_asked():
+def test_seen_compares_with_all_once_it_recalls():
     """A page of long ago is remembered too."""
     seen = Seen(together=1)
     first, second = ShopperProfile(UUIDS[1], 1), ShopperProfile(UUIDS[2], 2)
-    seen.take_new([first])
-    seen.take_new([second])
-    assert seen.take_new([first, second], anywhere=True) == ()
+    seen.take_new((first,))
+    seen.take_new((second,))
+    seen.recall()
+    assert seen.take_new((first, second)) == ()
