@@ -37,8 +37,9 @@ async def measure_throughput() -> AsyncIterator[Figure | Skipped]:
     with nginx(program, pages=_NGINX_PAGES) as url:
         async with _contenders(url) as (session, rival):
             paginator = session.shopper_profiles.list()
+            careful = session.shopper_profiles.list(consistent=True)
 
-            async def by_page() -> None:
+            async def by_page(paginator: Paginator[ShopperProfile] = paginator) -> None:
                 async for page in paginator.pages():
                     for _ in page:
                         pass
@@ -50,6 +51,7 @@ async def measure_throughput() -> AsyncIterator[Figure | Skipped]:
             ways: dict[str, Callable[[], Awaitable[Any]]] = {
                 "list().pages()": by_page,
                 "list()": by_profile,
+                "consistent": lambda: by_page(careful),
                 "raw": lambda: rival.all_by_workers(_NGINX_PAGES),
             }
             seconds = await fastest(ways, rounds=15)
@@ -64,6 +66,14 @@ async def measure_throughput() -> AsyncIterator[Figure | Skipped]:
                 limit=limit,
                 at_least=True,
             )
+        yield Figure(
+            name=f"{name}, list(consistent=True).pages()",
+            rival="the plain list().pages()",
+            ours=rate["consistent"],
+            theirs=rate["list().pages()"],
+            unit="pages/s",
+            at_least=True,
+        )
         async for result in _beside_pypi(name, url, _NGINX_PAGES, rounds=2):
             yield result
 
