@@ -293,11 +293,11 @@ def test_a_job_whose_reader_hangs_up_stops_with_a_true_account(sandbox, ids, tmp
     assert running.wait(timeout=60) == 141
     said = running.stderr.read()
     running.stderr.close()
-    created = len(sandbox.store.profiles) - before
-    assert 0 < created < 280
+    told = json.loads(summary.read_text())
+    created = told["created"]
+    assert 0 < created <= len(sandbox.store.profiles) - before <= created + told["unknown"]
     assert "Traceback" not in said
     assert f"nobody reads on: {created} of 280 ids are done; the same command again" in said
-    assert json.loads(summary.read_text())["created"] == created
 
 
 def test_sigterm_is_as_an_interrupt(sandbox, ids):
