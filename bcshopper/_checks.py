@@ -41,13 +41,9 @@ def check_number(
     raise InvalidInputError(f"{name} must be a number {' and '.join(bounds)}, not {value!r}")
 
 
-def a_count() -> Callable[[Any, attrs.Attribute[Any], Any], None]:
+def a_count(_: object, field: attrs.Attribute[Any], value: object) -> None:
     """`check_count` for a field."""
-
-    def validate(_: object, field: attrs.Attribute[Any], value: object) -> None:
-        check_count(field.name, value)
-
-    return validate
+    check_count(field.name, value)
 
 
 def a_number(**bounds: float) -> Callable[[Any, attrs.Attribute[Any], Any], None]:

@@ -121,6 +121,7 @@ class ConsistentWalk:
                     suspects.append(page.number - 1)
                 total = page.pagination.total
                 yield self._without_repeats(page, last)
+
         tail = await self._fetch(last.number)
         has_moved = _position(last, tail) != _position(last, last)
         if has_moved:

@@ -45,7 +45,7 @@ class RetryPolicy:
         InvalidInputError: one of them can't be.
     """
 
-    attempts: int = attrs.field(default=5, validator=a_count())
+    attempts: int = attrs.field(default=5, validator=a_count)
     base_delay: float = attrs.field(default=0.5, validator=a_number(least=0))
     max_delay: float = attrs.field(default=30.0, validator=a_number(above=0))
     max_retry_after: float = attrs.field(default=120.0, validator=a_number(above=0))

@@ -477,6 +477,23 @@ def test_one_file_is_for_one_purpose(sandbox, tmp_path, options):
     assert file.read_text() == "130\n"
 
 
+def test_lookup_does_not_write_over_its_input(sandbox, tmp_path):
+    """As the commands that write to the store."""
+    file = tmp_path / "ids.txt"
+    file.write_text("130\n")
+    done = bcshopper("lookup", "--from", file, "--output", file, sandbox=sandbox)
+    assert (done.returncode, "--from and --output are one file" in done.stderr) == (2, True)
+    assert file.read_text() == "130\n"
+
+
+def test_a_name_that_is_too_long_for_a_file_is_refused(sandbox, tmp_path):
+    """As usage, with the name."""
+    file = tmp_path / ("x" * 300)
+    done = bcshopper("create", 130, "--output", file, sandbox=sandbox)
+    assert (done.returncode, f"cannot write {file}" in done.stderr) == (2, True)
+    assert not sandbox.record.requests
+
+
 def test_a_plan_writes_no_rejects(sandbox, tmp_path):
     """It counts the bad lines, and leaves nothing behind."""
     file = tmp_path / "ids.txt"

@@ -24,7 +24,10 @@ def check_distinct(**files: Path | str | None) -> None:
     """
     users: dict[str, str] = {}
     for name, file in files.items():
-        if file is None or str(file) == "-" or (Path(file).exists() and not Path(file).is_file()):
+        if file is None or str(file) == "-":
+            continue
+        # pathlib would raise for names that opening the file explains better
+        if os.path.exists(file) and not os.path.isfile(file):
             continue
         option = f"--{name.strip('_').replace('_', '-')}"
         other = users.setdefault(os.path.realpath(file), option)

@@ -133,7 +133,7 @@ def _find_settings(options: Mapping[str, Any]) -> Settings:
 
 
 def _limits(options: Mapping[str, Any], profile: Mapping[str, Any]) -> dict[str, Any]:
-    given = {n: options.get(n, profile.get(n)) for n in _LIMIT_KEYS if n in {*options, *profile}}
+    given = {n: value for n, value in {**profile, **options}.items() if n in _LIMIT_KEYS}
     concurrency = given.pop("concurrency", 10)
     try:
         check_count("concurrency", concurrency)
