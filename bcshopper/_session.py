@@ -12,14 +12,15 @@ from typing import Any, Self
 import aiohttp
 from yarl import URL
 
-from bcshopper._checks import check_count, check_number
-from bcshopper._gates import check_shared
-from bcshopper._profiles import ShopperProfiles
-from bcshopper._quota import QuotaPolicy, QuotaSnapshot
-from bcshopper._requests import Requests
-from bcshopper._retry import RetryPolicy
+from bcshopper._inputs import check_count, check_number
+from bcshopper._profiles.resource import ShopperProfiles
+from bcshopper._quota.headers import QuotaSnapshot
+from bcshopper._quota.policy import QuotaPolicy
+from bcshopper._quota.registry import check_shared
 from bcshopper._secret import Secret
-from bcshopper._transport import SessionStats, Transport
+from bcshopper._transport.messages import Requests
+from bcshopper._transport.retry import RetryPolicy
+from bcshopper._transport.transport import SessionStats, Transport
 from bcshopper.errors import InvalidInputError
 from bcshopper.events import Event
 

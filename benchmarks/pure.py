@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator
 
 import msgspec
 
-from bcshopper._convert import converter
-from bcshopper._documents import ProfileList
+from bcshopper._transport.convert import converter
+from bcshopper._transport.documents import ProfileList
 from benchmarks.figures import Figure
 from benchmarks.pages import page_body
 

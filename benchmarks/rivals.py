@@ -14,7 +14,7 @@ import aiohttp
 import msgspec
 
 from bcshopper import ShopperProfile
-from bcshopper._documents import CreatedProfiles, ProfileList
+from bcshopper._transport.documents import CreatedProfiles, ProfileList
 
 T = TypeVar("T")
 

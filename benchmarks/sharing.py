@@ -13,7 +13,7 @@ from bcshopper.sandbox import Rules, Sandbox
 from benchmarks.clock import fastest
 from benchmarks.figures import Figure, Skipped
 from benchmarks.processes import server
-from tests.quota_worker import Workers
+from tests.quota.worker import Workers
 
 _REDIS = "redis://127.0.0.1:6379/0"
 _REQUESTS = 2000

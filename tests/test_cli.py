@@ -22,7 +22,7 @@ from tests.conftest import run
 
 NOBODYS = "6f6a9a2e-1bd5-4b6f-9a41-5b1c2c1c7e11"
 
-pytestmark = pytest.mark.real_time
+pytestmark = [pytest.mark.real_time, pytest.mark.lowest]
 
 
 @pytest.fixture

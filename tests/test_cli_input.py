@@ -31,6 +31,8 @@ from bcshopper._cli._output import (
 from bcshopper._cli._rejects import open_rejects
 from bcshopper._cli._source import CUSTOMER_IDS, PROFILE_IDS, choose_source
 
+pytestmark = pytest.mark.lowest
+
 BOM = b"\xef\xbb\xbf"
 
 customer_ids = st.lists(st.integers(1, 2**63 - 1), max_size=20)

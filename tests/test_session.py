@@ -26,6 +26,8 @@ from bcshopper.events import QuotaWait, RequestSent, ResponseReceived, RetrySche
 from bcshopper.sandbox import Fault, Rules, Sandbox
 from tests.conftest import run
 
+pytestmark = pytest.mark.lowest
+
 TOKEN = "tok3n-that-must-never-show"
 
 

@@ -51,7 +51,7 @@ from bcshopper._cli._source import CUSTOMER_IDS, PROFILE_IDS, IdKind
 from bcshopper._cli._summary import Summary
 from bcshopper._cli._terminal import log_response, say
 from bcshopper._outcomes import GOOD, Status
-from bcshopper._requests import MAX_LIMIT, Request, Requests
+from bcshopper._transport.messages import MAX_LIMIT, Request, Requests
 from bcshopper._version import __version__
 from bcshopper.sandbox import Sandbox
 

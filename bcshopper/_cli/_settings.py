@@ -15,8 +15,8 @@ import attrs
 import click
 from yarl import URL
 
-from bcshopper._checks import check_count
-from bcshopper._quota import QuotaPolicy
+from bcshopper._inputs import check_count
+from bcshopper._quota.policy import QuotaPolicy
 from bcshopper._secret import Secret
 from bcshopper._session import DEFAULT_BASE_URL, Session
 from bcshopper.errors import InvalidInputError

@@ -12,7 +12,7 @@ from uuid import UUID
 import attrs
 import click
 
-from bcshopper import _ids
+from bcshopper import _inputs
 
 T = TypeVar("T")
 
@@ -42,11 +42,11 @@ def _customer_id(value: object) -> int:
     # Python refuses to read a number of thousands of digits.
     if isinstance(value, str) and len(value) <= _MOST_DIGITS and value.isascii():
         value = int(value) if value.isdecimal() else value
-    return _ids.customer_id(value)
+    return _inputs.customer_id(value)
 
 
 CUSTOMER_IDS: IdKind[int] = IdKind(_customer_id, ("customer_id", "item"))
-PROFILE_IDS: IdKind[UUID] = IdKind(_ids.profile_id, ("profile_id", "id"))
+PROFILE_IDS: IdKind[UUID] = IdKind(_inputs.profile_id, ("profile_id", "id"))
 
 
 @attrs.frozen

@@ -14,7 +14,7 @@ from bcshopper._cli._settings import Settings
 from bcshopper._cli._summary import Summary
 from bcshopper._cli._terminal import Terminal, log_response
 from bcshopper._outcomes import GOOD, Outcome, Status
-from bcshopper._requests import MAX_LIMIT, MAX_PER_WRITE, Request, Requests
+from bcshopper._transport.messages import MAX_LIMIT, MAX_PER_WRITE, Request, Requests
 from bcshopper.events import ChunkDone, Event
 
 T = TypeVar("T")

@@ -1,0 +1,1 @@
+"""Any number of ids, and one outcome for each."""

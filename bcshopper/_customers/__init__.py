@@ -1,0 +1,1 @@
+"""Customers, as far as they concern profiles: `GET /customers`."""

@@ -1,0 +1,133 @@
+"""What callers give, checked one by one: numbers, and ids in any iterable or async iterable."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from typing import Any, TypeAlias, TypeVar
+from uuid import UUID
+
+import attrs
+
+from bcshopper.errors import InvalidInputError
+
+T = TypeVar("T")
+
+AnyIterable: TypeAlias = Iterable[T] | AsyncIterable[T]
+
+_LARGEST = 2**63 - 1
+
+
+def check_count(name: str, value: object, most: int | None = None) -> None:
+    """Refuse what is not a whole number from 1.
+
+    Raises:
+        InvalidInputError: by name, with the value.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InvalidInputError(f"{name} must be a whole number from 1, not {value!r}")
+    if most is not None and value > most:
+        raise InvalidInputError(f"{name} must be at most {most}, not {value}")
+
+
+def check_number(
+    name: str, value: object, *, above: float = -math.inf, least: float = -math.inf,
+    most: float = math.inf,
+) -> None:  # fmt: skip
+    """Refuse what is not a number within these bounds.
+
+    Raises:
+        InvalidInputError: by name, with the value.
+    """
+    number = value if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+    if number > above and least <= number <= most:
+        return
+    bounds = [f"above {above:g}"] if above > -math.inf else []
+    bounds += [f"at least {least:g}"] if least > -math.inf else []
+    bounds += [f"at most {most:g}"] if most < math.inf else []
+    raise InvalidInputError(f"{name} must be a number {' and '.join(bounds)}, not {value!r}")
+
+
+def a_count(_: object, field: attrs.Attribute[Any], value: object) -> None:
+    """`check_count` for a field."""
+    check_count(field.name, value)
+
+
+def a_number(**bounds: float) -> Callable[[Any, attrs.Attribute[Any], Any], None]:
+    """`check_number` for a field."""
+
+    def validate(_: object, field: attrs.Attribute[Any], value: object) -> None:
+        check_number(field.name, value, **bounds)
+
+    return validate
+
+
+def customer_id(value: Any) -> int:
+    """Check a customer id.
+
+    Raises:
+        InvalidInputError: it is not a whole number from 1.
+    """
+    try:
+        number = operator.index(value)  # any integer type, numpy's included; no float, no str
+    except TypeError:
+        number = 0
+    if isinstance(value, bool) or not 1 <= number <= _LARGEST:
+        raise InvalidInputError(f"{_shown(value)} is not a customer id: give a whole number from 1")
+    return number
+
+
+def profile_id(value: Any) -> UUID:
+    """Check a profile id.
+
+    Raises:
+        InvalidInputError: it is neither a UUID nor the text of one.
+    """
+    if isinstance(value, UUID):
+        return UUID(int=value.int)  # a subclass may print as it likes
+    try:
+        if isinstance(value, str):
+            return UUID(value)
+    except ValueError:
+        pass
+    raise InvalidInputError(f"{_shown(value)} is not a profile id: give a UUID or its text")
+
+
+def _shown(value: object) -> str:
+    try:
+        return f"{value!r:.200}"
+    except ValueError:  # Python refuses to print a number of thousands of digits
+        return "a number of thousands of digits"
+
+
+def iterate(ids: AnyIterable[T]) -> AsyncIterator[T]:
+    """Read either kind of iterable.
+
+    Raises:
+        InvalidInputError: it is neither, or a single id.
+    """
+    if isinstance(ids, AsyncIterable):
+        return aiter(ids)
+    if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
+        raise InvalidInputError(f"{ids!r} is not a collection of ids: give a list of them")
+    return _Lifted(iter(ids))
+
+
+class _Lifted(AsyncIterator[T]):
+    def __init__(self, values: Iterator[T]) -> None:
+        self._values = values
+
+    async def __anext__(self) -> T:
+        for value in self._values:
+            return value
+        raise StopAsyncIteration
+
+
+async def collect(ids: AnyIterable[Any], parse: Callable[[Any], T]) -> list[T]:
+    """Check every id and leave out repeats, in order.
+
+    Raises:
+        InvalidInputError: one id is bad; it is named.
+    """
+    return list(dict.fromkeys([parse(value) async for value in iterate(ids)]))

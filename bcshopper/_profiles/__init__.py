@@ -1,0 +1,1 @@
+"""`session.shopper_profiles`: the verbs, and single calls sent together."""

@@ -1,0 +1,336 @@
+"""Single calls from many tasks, sent together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import copy
+import functools
+import math
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Any, Self, TypeAlias, TypeVar
+from uuid import UUID
+
+import attrs
+
+from bcshopper import _inputs
+from bcshopper._batch.batch import FATAL, Batch
+from bcshopper._customers.lookup import find_each
+from bcshopper._outcomes import BatchReport, Outcome, Status
+from bcshopper._profiles.backlog import Answer, Backlog, Call, Chunk, Lane
+from bcshopper._transport.messages import Requests
+from bcshopper._transport.transport import Transport, Watch
+from bcshopper.errors import BCShopperError, SessionClosedError
+
+ItemT = TypeVar("ItemT")
+
+MakeBatch: TypeAlias = Callable[[Callable[[], None]], Batch[ItemT]]
+"""Makes a batch that calls this right before ids leave."""
+
+_Result: TypeAlias = tuple[dict[Any, Answer], BCShopperError | None]
+
+
+class Coalescer:
+    """Single calls, sent together; made by `session.shopper_profiles.coalesce`.
+
+    Use it with `async with`, and call it from any number of tasks while the block lasts.
+    Cancelling a call costs the others nothing; its id is taken out if it was not sent yet.
+
+    A call returns what became of its own id. What is wrong for everyone, such as a refused token,
+    is raised, to each caller as an exception of its own, and to those whose ids were waiting to
+    be sent with the same verb.
+
+    Creates and deletes of one customer's profile take effect in the order in which they were
+    called, also while those before are not answered yet. Lookups keep no order with them.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        requests: Requests,
+        *,
+        creation: MakeBatch[int],
+        deletion: MakeBatch[UUID],
+        max_delay: float,
+        max_pending: int,
+        shutdown_timeout: float,
+    ) -> None:
+        self._transport = transport
+        self._requests = requests
+        self._creation = creation
+        self._deletion = deletion
+        self._shutdown_timeout = shutdown_timeout
+        self._backlog = Backlog(requests, max_delay=max_delay, max_pending=max_pending)
+        self._width = 2 * transport.concurrency
+        self._loop: asyncio.AbstractEventLoop | None = None
+        # A shared request belongs to the trace of the block, not to that of a caller.
+        self._context = contextvars.copy_context()
+        self._alarm: asyncio.Handle | None = None
+        self._awake = False
+        # At most one chunk waits for the session's gate: until then ids can join or leave it.
+        self._door: Chunk[Any] | None = None
+        self._tasks: dict[Chunk[Any], asyncio.Task[_Result]] = {}
+        self._calls = 0
+        self._closing = False
+        self._quiet = asyncio.Event()
+        self._ended: BCShopperError | None = None
+
+    async def create(self, customer_id: int) -> Outcome[int]:
+        """Give a customer a profile; safe to repeat.
+
+        Args:
+            customer_id: the customer.
+
+        Returns:
+            What became of it, as in the report of `shopper_profiles.create`: `Status.CREATED`,
+            `EXISTS`, `REJECTED` or `UNKNOWN`. All who ask for a customer at once get the same.
+
+        Raises:
+            InvalidInputError: it is not a customer id.
+            SessionClosedError: the block or the session has ended; nothing was sent.
+            BCShopperError: it was not sent, or refused for a reason that concerns everyone.
+        """
+        item = _inputs.customer_id(customer_id)
+        outcome: Outcome[int] = await self._ask(self._backlog.creates, item)
+        return outcome
+
+    async def delete(self, profile_id: UUID | str) -> Outcome[UUID]:
+        """Make sure that a profile does not exist; safe to repeat.
+
+        It goes out once all creates that were called before it are answered, as any of them may
+        be of the same customer.
+
+        Args:
+            profile_id: the profile.
+
+        Returns:
+            What became of it: `Status.DELETED`, `REJECTED` or `UNKNOWN`.
+
+        Raises:
+            InvalidInputError: it is not a profile id.
+            SessionClosedError: the block or the session has ended; nothing was sent.
+            BCShopperError: it was not sent, or refused for a reason that concerns everyone.
+        """
+        item = _inputs.profile_id(profile_id)
+        outcome: Outcome[UUID] = await self._ask(self._backlog.deletes, item)
+        return outcome
+
+    async def lookup(self, customer_id: int) -> UUID | None:
+        """Find the profile of a customer, as it is at some moment after the call.
+
+        Args:
+            customer_id: the customer.
+
+        Returns:
+            The profile's id; None for a customer without a profile, or unknown to the store.
+
+        Raises:
+            InvalidInputError: it is not a customer id.
+            SessionClosedError: the block or the session has ended.
+            BCShopperError: it could not be looked up.
+        """
+        item = _inputs.customer_id(customer_id)
+        found: UUID | None = await self._ask(self._backlog.lookups, item)
+        return found
+
+    async def __aenter__(self) -> Self:
+        if self._loop is not None:
+            raise SessionClosedError("a coalescer is for one block; make another one")
+        self._loop = asyncio.get_running_loop()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None or issubclass(kind, Exception):
+                await self._drain()
+        finally:
+            await self._end()
+
+    async def _ask(self, lane: Lane[ItemT], item: ItemT) -> Any:
+        loop = self._running_loop()
+        call = self._backlog.ask(lane, item, loop.time(), loop.create_future())
+        self._heed(lane)
+        self._calls += 1
+        try:
+            answer = await call.future
+        except asyncio.CancelledError:
+            self._withdraw(call)
+            raise
+        finally:
+            self._calls -= 1
+            if self._closing and not self._calls:
+                self._quiet.set()
+        if isinstance(answer, BaseException):
+            raise _own(answer)
+        return answer
+
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None or self._closing:
+            raise SessionClosedError("calls of a coalescer belong inside its `async with` block")
+        if self._transport.closed or self._loop is not asyncio.get_running_loop():
+            raise self._transport.closed_error()
+        return self._loop
+
+    def _withdraw(self, call: Call[Any]) -> None:
+        chunk = self._backlog.withdraw(call)
+        if chunk is not None:
+            self._tasks[chunk].cancel()
+        self._wake()  # others may have waited for it
+
+    def _heed(self, lane: Lane[Any]) -> None:
+        """See to it that a call just taken goes out in time."""
+        if len(lane.waiting) == lane.enough:
+            self._wake()
+        elif self._alarm is None:
+            self._arm()
+
+    def _wake(self) -> None:
+        if not self._awake:
+            self._stop_alarm()
+            self._awake = True
+            loop = asyncio.get_running_loop()
+            self._alarm = loop.call_soon(self._pump, context=self._context)
+
+    def _arm(self) -> None:
+        if self._can_send:
+            due = self._backlog.next_due()
+            if due < math.inf:
+                loop = asyncio.get_running_loop()
+                self._alarm = loop.call_at(due, self._pump, due, context=self._context)
+
+    def _stop_alarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = None
+        self._awake = False
+
+    @property
+    def _can_send(self) -> bool:
+        return self._door is None and len(self._tasks) < self._width
+
+    def _pump(self, due: float = -math.inf) -> None:
+        """Send what is to go now; `due` is when it was to happen, which a clock may round."""
+        self._stop_alarm()
+        if not self._can_send:
+            return
+        now = max(due, asyncio.get_running_loop().time())
+        chunk = self._backlog.take(now, hurry=self._closing)
+        if chunk is None:
+            self._arm()
+            return
+        self._door = chunk
+        task = self._tasks[chunk] = self._transport.spawn(self._send(chunk))
+        task.add_done_callback(functools.partial(self._done, chunk))
+
+    def _going_out(self, chunk: Chunk[Any]) -> None:
+        if chunk.recalled:
+            raise BCShopperError("recalled")  # nobody sees it: the chunk is put back
+        if not chunk.sent:
+            self._backlog.sent(chunk)
+            self._door = None
+            self._wake()
+
+    async def _send(self, chunk: Chunk[Any]) -> _Result:
+        going_out = functools.partial(self._going_out, chunk)
+        if chunk.lane is self._backlog.lookups:
+            return await self._look_up(chunk, Watch(going_out))
+        make = self._creation if chunk.lane is self._backlog.creates else self._deletion
+        batch: Batch[Any] = make(going_out)
+        try:
+            report = await batch.report(chunk.items, check=False)
+        except asyncio.CancelledError as error:
+            # This task is ours and at its end: what it knows goes on as its result.
+            known = BatchReport.from_exception(error)
+            if known is None:
+                raise
+            report = known
+        return {o.item: self._answer(o, batch.fatal) for o in report}, batch.fatal
+
+    async def _look_up(self, chunk: Chunk[int], watch: Watch) -> _Result:
+        answers: dict[Any, Answer] = {}
+        answers.update(await find_each(self._transport, self._requests, chunk.items, watch))
+        fatal = next((answer for answer in answers.values() if isinstance(answer, FATAL)), None)
+        return answers, fatal
+
+    def _answer(self, outcome: Outcome[Any], fatal: BCShopperError | None) -> Answer:
+        """What concerns one id is its outcome; what concerns everyone is to be raised."""
+        if outcome.status is Status.NOT_SENT:
+            return outcome.error or self._given_up()
+        if outcome.status is Status.UNKNOWN:
+            return attrs.evolve(outcome, error=outcome.error or self._given_up())
+        if fatal is not None and outcome.error is fatal:
+            return fatal
+        return outcome
+
+    def _done(self, chunk: Chunk[Any], task: asyncio.Task[_Result]) -> None:
+        del self._tasks[chunk]
+        if self._door is chunk:
+            self._door = None
+        answers: dict[Any, Answer] = {}
+        fatal = None
+        if not task.cancelled():
+            failure = task.exception()
+            if failure is None:
+                answers, fatal = task.result()
+            else:
+                answers = dict.fromkeys(chunk.items, failure)
+        if chunk.recalled:
+            self._backlog.put_back(chunk)
+        else:
+            given_up = self._given_up()
+            answers = {item: answers.get(item, given_up) for item in chunk.items}
+            self._give(self._backlog.settle(chunk, answers))
+        if fatal is not None:
+            self._give(self._backlog.fail(chunk.lane, fatal))
+        if self._ended is None:
+            self._wake()
+        else:
+            self._give(self._backlog.end(self._ended))
+
+    @staticmethod
+    def _give(answers: Iterable[tuple[Call[Any], Answer]]) -> None:
+        for call, answer in answers:
+            if not call.future.done():
+                call.future.set_result(answer)
+
+    def _given_up(self) -> BCShopperError:
+        return self._ended or SessionClosedError("the request was cancelled before its answer came")
+
+    async def _drain(self) -> None:
+        """Send what is pending, and wait until everyone is answered, or the time is up."""
+        await asyncio.sleep(0)  # tasks that the block has only just started make their calls
+        self._closing = True
+        if self._calls:
+            self._wake()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._shutdown_timeout):
+                    await self._quiet.wait()
+
+    async def _end(self) -> None:
+        """Give up what is not answered, tell everyone, and wait until nothing is left."""
+        self._closing = True
+        self._ended = SessionClosedError(
+            "the coalescer's block was left before this call was answered"
+        )
+        self._stop_alarm()
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        self._give(self._backlog.end(self._ended))
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._calls:
+            await self._quiet.wait()
+
+
+def _own(error: BaseException) -> BaseException:
+    """An exception for one caller: one raised in several tasks gathers the tracebacks of all."""
+    own = copy.copy(error)
+    own.__cause__ = error.__cause__
+    return own.with_traceback(error.__traceback__)

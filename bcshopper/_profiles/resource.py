@@ -1,0 +1,335 @@
+"""`session.shopper_profiles`: the verbs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import aclosing
+from typing import Any
+from uuid import UUID
+
+from bcshopper._batch.batch import Batch
+from bcshopper._batch.ledger import Account
+from bcshopper._customers.lookup import find_profiles
+from bcshopper._inputs import (
+    AnyIterable,
+    check_count,
+    check_number,
+    collect,
+    customer_id,
+    profile_id,
+)
+from bcshopper._listing.ahead import in_order
+from bcshopper._listing.consistent import ConsistentWalk
+from bcshopper._listing.paginator import Paginator
+from bcshopper._listing.walk import NoteDrift, Unread, find_contradiction, walk
+from bcshopper._models import Page, ShopperProfile
+from bcshopper._outcomes import BatchReport, Outcome
+from bcshopper._profiles.coalescer import Coalescer
+from bcshopper._profiles.create import ChunkCreation
+from bcshopper._profiles.delete import ChunkDeletion, StoreCheck
+from bcshopper._transport.convert import MalformedDocumentError
+from bcshopper._transport.documents import read_deletion, read_profile_list
+from bcshopper._transport.messages import MAX_LIMIT, MAX_PER_WRITE, Reply, Requests
+from bcshopper._transport.transport import Transport
+from bcshopper.errors import InvalidInputError, ResponseFormatError
+
+_LONGEST = 24 * 3600.0
+
+
+class ShopperProfiles:
+    """The store's shopper profiles.
+
+    See https://developer.bigcommerce.com/docs/rest-management/customer-segmentation/shopper-profiles
+    """
+
+    def __init__(self, transport: Transport, requests: Requests, store_hash: str) -> None:
+        self._transport = transport
+        self._requests = requests
+        self._store_hash = store_hash
+
+    def list(
+        self,
+        *,
+        limit: int = MAX_LIMIT,
+        page: int = 1,
+        prefetch: int | None = None,
+        consistent: bool = False,
+    ) -> Paginator[ShopperProfile]:
+        """List every profile, oldest first; nothing is sent before it is iterated.
+
+        The API has pages only: if profiles are deleted during a plain walk, others move to pages
+        that were read already, and are missed. With `consistent`, every profile that exists from
+        the start to the end comes exactly once, whatever is deleted or added meanwhile, provided
+        that the list's order is stable and new profiles come at its end. In a quiet store that
+        costs two requests more; in a changing one those that moved come last.
+
+        Args:
+            limit: profiles per page to ask for, 1 to 250.
+            page: the page to start with, from 1; only a plain walk can start elsewhere.
+            prefetch: pages to have under way or waiting ahead of the reader; twice the session's
+                concurrency if not given.
+            consistent: miss nothing.
+
+        Returns:
+            A `Paginator`: `async for profile in it`, `async for page in it.pages()`,
+            `await it.all()`.
+
+        Raises:
+            InvalidInputError: an argument is out of range.
+        """
+        check_count("limit", limit, MAX_LIMIT)
+        check_count("page", page)
+        ahead = 2 * self._transport.concurrency if prefetch is None else prefetch
+        check_count("prefetch", ahead)
+        if consistent and page != 1:
+            raise InvalidInputError(f"a consistent listing starts at page 1, not {page}")
+        source = _ProfilePages(self._transport, self._requests, limit)
+        spawn = self._transport.spawn
+
+        def begin(note_drift: NoteDrift) -> AsyncGenerator[Page[ShopperProfile]]:
+            if consistent:
+                return ConsistentWalk(
+                    source, spawn=spawn, ahead=ahead, note_drift=note_drift
+                ).pages()
+            return walk(source, spawn=spawn, first=page, ahead=ahead, note_drift=note_drift)
+
+        return Paginator(begin, first=page, can_resume=not consistent)
+
+    async def page(self, number: int = 1, *, limit: int = 50) -> Page[ShopperProfile]:
+        """Fetch one page, with one request.
+
+        Args:
+            number: the page, from 1; one past the end has no items.
+            limit: profiles per page to ask for, 1 to 250.
+
+        Raises:
+            InvalidInputError: an argument is out of range.
+            BCShopperError: the page could not be had.
+        """
+        check_count("limit", limit, MAX_LIMIT)
+        check_count("page", number)
+        return await _ProfilePages(self._transport, self._requests, limit).fetch(number)
+
+    async def create(
+        self, customer_ids: AnyIterable[int], *, check: bool = True
+    ) -> BatchReport[int]:
+        """Give every customer a profile; safe to repeat.
+
+        A customer who has one already is `Status.EXISTS`, with its id. Chunks of 50 go out
+        concurrently. If the call is cancelled, `BatchReport.from_exception` has what is known.
+
+        Args:
+            customer_ids: any iterable or async iterable; repeats count once.
+            check: raise if any of them failed.
+
+        Returns:
+            One outcome per distinct customer, in the order given.
+
+        Raises:
+            InvalidInputError: one is not a customer id; nothing was sent.
+            BatchError: with `check`, if any failed; it has the report.
+        """
+        return await self._creation().report(customer_ids, check=check)
+
+    def create_stream(self, customer_ids: AnyIterable[int]) -> AsyncGenerator[Outcome[int]]:
+        """Give every customer a profile, in memory that does not grow with their number.
+
+        Args:
+            customer_ids: any iterable or async iterable. Repeats count once while the first is
+                under way; a later one is sent again, which is harmless.
+
+        Yields:
+            An outcome per customer as its chunk is done. What is no customer id is an outcome
+            of its own, `Status.REJECTED`.
+
+        Raises:
+            BCShopperError: something fatal for all, such as a refused token, after the outcomes
+                of all that had been read.
+        """
+        return self._creation().stream(customer_ids)
+
+    async def delete(
+        self, profile_ids: AnyIterable[UUID | str], *, check: bool = True
+    ) -> BatchReport[UUID]:
+        """Make sure that none of these profiles exists; safe to repeat.
+
+        Chunks of up to 50, within 2,048 characters of URL, go out concurrently. No ids, no
+        request. If the call is cancelled, `BatchReport.from_exception` has what is known.
+
+        Args:
+            profile_ids: any iterable or async iterable; repeats count once.
+            check: raise if any of them failed.
+
+        Returns:
+            One outcome per distinct profile, in the order given.
+
+        Raises:
+            InvalidInputError: one is not a profile id; nothing was sent.
+            BatchError: with `check`, if any failed; it has the report.
+        """
+        return await self._deletion().report(profile_ids, check=check)
+
+    def delete_stream(self, profile_ids: AnyIterable[UUID | str]) -> AsyncGenerator[Outcome[UUID]]:
+        """Delete profiles, in memory that does not grow with their number.
+
+        Takes, yields and raises as `create_stream` does, for profile ids.
+        """
+        return self._deletion().stream(profile_ids)
+
+    async def delete_all(self, *, confirm: str) -> None:
+        """Delete EVERY shopper profile of the store, with the documented DELETE without ids.
+
+        Args:
+            confirm: the store hash, to show that this is meant.
+
+        Raises:
+            InvalidInputError: `confirm` is not the store hash; nothing was sent.
+            BCShopperError: it failed.
+        """
+        if confirm != self._store_hash:
+            raise InvalidInputError(
+                f"delete_all deletes every shopper profile; confirm must be the store hash, "
+                f"not {confirm!r}"
+            )
+        await self._transport.send(self._requests.delete_every_profile(), read_deletion)
+
+    async def lookup(self, customer_ids: AnyIterable[int]) -> dict[int, UUID | None]:
+        """Find the profiles of customers, through `GET /customers`.
+
+        Args:
+            customer_ids: any iterable or async iterable; repeats count once.
+
+        Returns:
+            Each customer's profile id, in the order given; None for one without a profile, or
+            unknown to the store.
+
+        Raises:
+            InvalidInputError: one is not a customer id; nothing was sent.
+            BCShopperError: a part could not be looked up.
+        """
+        ids = await collect(customer_ids, customer_id)
+        chunks = self._requests.split_for_find(ids)
+
+        def next_call() -> Coroutine[Any, Any, dict[int, UUID]] | None:
+            chunk = next(chunks, None)
+            if chunk is None:
+                return None
+            return find_profiles(self._transport, self._requests, chunk)
+
+        result: dict[int, UUID | None] = dict.fromkeys(ids)
+
+        async def keep(found: dict[int, UUID]) -> None:
+            result.update(found)
+
+        ahead = 2 * self._transport.concurrency
+        answers = in_order(next_call, keep, ahead=ahead, spawn=self._transport.spawn)
+        async with aclosing(answers):
+            async for _ in answers:
+                pass
+        return result
+
+    def coalesce(
+        self, *, max_delay: float = 0.05, max_pending: int = 10_000, shutdown_timeout: float = 30.0
+    ) -> Coalescer:
+        """Send single calls from many tasks together, up to 50 in a request.
+
+        For event handlers and web requests that each have one id:
+        `async with session.shopper_profiles.coalesce() as one: await one.create(customer_id)`.
+        Leaving the block sends what is pending and answers everyone; if the block is cancelled,
+        nothing more goes out.
+
+        Args:
+            max_delay: seconds that a call waits for others to share its request.
+            max_pending: ids that are not answered yet at most; further callers wait, first come,
+                first served.
+            shutdown_timeout: seconds that leaving the block may take. Whoever has no answer then
+                gets `Status.UNKNOWN` if the id was sent, and `SessionClosedError` otherwise.
+
+        Returns:
+            A `Coalescer`, with `create`, `delete` and `lookup` for one id each.
+
+        Raises:
+            InvalidInputError: an argument is out of range.
+        """
+        check_number("max_delay", max_delay, least=0, most=_LONGEST)
+        check_count("max_pending", max_pending)
+        check_number("shutdown_timeout", shutdown_timeout, least=0, most=_LONGEST)
+        return Coalescer(
+            self._transport,
+            self._requests,
+            creation=self._creation,
+            deletion=self._deletion,
+            max_delay=max_delay,
+            max_pending=max_pending,
+            shutdown_timeout=shutdown_timeout,
+        )
+
+    def _creation(self, on_send: Callable[[], None] = lambda: None) -> Batch[int]:
+        async def settle(batch: Batch[int], account: Account[int]) -> None:
+            await ChunkCreation(self._transport, self._requests, batch, account).run()
+
+        return Batch(
+            "create",
+            self._transport,
+            parse=customer_id,
+            size=MAX_PER_WRITE,
+            settle=settle,
+            on_send=on_send,
+        )
+
+    def _deletion(self, on_send: Callable[[], None] = lambda: None) -> Batch[UUID]:
+        store = StoreCheck(self._transport, self._requests)
+
+        async def settle(batch: Batch[UUID], account: Account[UUID]) -> None:
+            await ChunkDeletion(self._transport, self._requests, store, batch, account).run()
+
+        return Batch(
+            "delete",
+            self._transport,
+            parse=profile_id,
+            size=self._requests.delete_capacity,
+            settle=settle,
+            on_send=on_send,
+        )
+
+
+class _ProfilePages:
+    """Pages of the store's profiles."""
+
+    def __init__(self, transport: Transport, requests: Requests, limit: int) -> None:
+        self._transport = transport
+        self._requests = requests
+        self._limit = limit
+
+    async def fetch(self, number: int) -> Page[ShopperProfile]:
+        """Get one page, and try again if it can't be read."""
+        request = self._requests.list_profiles(number, self._limit)
+        return await self._transport.send(request, lambda reply: self._read(number, reply))
+
+    async def fetch_unread(self, number: int) -> Unread:
+        """Get one page, to be read later."""
+        request = self._requests.list_profiles(number, self._limit)
+        return await self._transport.send(request, lambda reply: Unread(number, reply))
+
+    def read(self, unread: Unread) -> Page[ShopperProfile]:
+        """Read it; raises `MalformedDocumentError`."""
+        return self._read(unread.number, unread.reply)
+
+    def _read(self, number: int, reply: Reply) -> Page[ShopperProfile]:
+        document = read_profile_list(reply)
+        page = Page(document.data, document.meta.pagination, number, self._limit)
+        if reason := find_contradiction(page):
+            raise MalformedDocumentError(reason, "$.meta.pagination")
+        return page
+
+    def contradiction(self, number: int, reason: str) -> ResponseFormatError:
+        """The error for a page that can't be right, beside the other pages."""
+        request = self._requests.list_profiles(number, self._limit)
+        return ResponseFormatError(
+            f"{request.label} can't be part of a list: {reason}",
+            method=request.method,
+            url=str(request.url),
+            status=200,
+            field="$",
+            excerpt="",
+        )

@@ -1,0 +1,1 @@
+"""When a request may go out: one gate for each store."""

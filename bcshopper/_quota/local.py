@@ -1,0 +1,215 @@
+"""The store's request quota as this process knows it: when a request may go. Pure state."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+from typing import Protocol
+
+from bcshopper._quota.headers import QuotaSnapshot
+from bcshopper._quota.policy import QuotaPolicy
+
+MARGIN = 0.25
+"""Seconds after a window's end before the next one is tried: clocks and networks are not exact."""
+_PATIENCE = 10.0
+"""Seconds after which a request that went alone, to see, is no longer waited for."""
+_LONGEST_BACKOFF = 30.0
+_LONGEST_ASKED = 120.0
+_CEILING_LIFTED = 32.0
+_TOO_MANY = 429
+_UNAVAILABLE = 503
+
+
+class QuotaState(Protocol):
+    """What a gate asks and tells."""
+
+    snapshot: QuotaSnapshot | None
+    sent: int
+
+    def delay(self, now: float, policy: QuotaPolicy) -> float:
+        """Seconds until a request may go: 0 for now, infinity for once an answer has come."""
+        ...
+
+    def wait_for(self, now: float, policy: QuotaPolicy, ahead: int) -> float:
+        """Seconds until there is room for a request with `ahead` others before it."""
+        ...
+
+    def reason(self, now: float) -> str | None:
+        """Why requests wait for quota, for people; None if they wait for an answer only."""
+        ...
+
+    def started(self, now: float, policy: QuotaPolicy) -> None:
+        """A request goes out."""
+        ...
+
+    def withdrawn(self) -> None:
+        """A request that was let through did not go out after all."""
+        ...
+
+    def finished(
+        self, now: float, status: int | None, snapshot: QuotaSnapshot | None, asked: float | None
+    ) -> None:
+        """A request was answered, or (None) came to nothing; `asked` is the wait it asked for."""
+        ...
+
+
+class LocalQuota:
+    """The quota of one store, as this process knows it.
+
+    Within a window the API's count of what is left can only fall, and some of our requests in
+    flight may be in it already or not: so only as many may be in flight as are left. Towards the
+    end of the quota that slows down by itself, and what other apps take is seen before it hurts.
+
+    Before the first answer, and after each window's end, one request goes alone, to see.
+
+    Attributes:
+        snapshot: the newest headers; None if the API sends none.
+        sent: requests of ours that count for this window.
+        ceiling: requests in flight at most while the platform is under load; None: no such limit.
+    """
+
+    def __init__(self, uniform: Callable[[float, float], float] = random.uniform) -> None:
+        self.snapshot: QuotaSnapshot | None = None
+        self.sent = 0
+        self.ceiling: float | None = None
+        self._uniform = uniform
+        self._known = False
+        self._in_flight = 0
+        self._left = 0
+        self._others_seen = False
+        self._resets_at = -math.inf
+        self._probed_at = -math.inf
+        self._next_slot = -math.inf
+        self._paused_until = -math.inf
+        self._overloads = 0
+
+    def delay(self, now: float, policy: QuotaPolicy) -> float:
+        """Seconds until a request may go: 0 for now, infinity for once an answer has come."""
+        if now < self._paused_until:
+            return self._paused_until - now
+        if self.ceiling is not None and self._in_flight >= self.ceiling // 1:
+            return math.inf
+        if not self._known:
+            return max(0.0, self._probed_at + _PATIENCE - now)
+        if self.snapshot is None:
+            return 0.0
+        opens_at = self._resets_at + MARGIN
+        if now >= opens_at:
+            return max(0.0, self._probed_at + _PATIENCE - now)
+        if self._left <= 0 or self.sent >= self._budget(policy):
+            return opens_at - now
+        # Where other apps are at work, as many of their requests may not be counted yet either.
+        if self._left <= self._in_flight * (2 if self._others_seen else 1):
+            return math.inf
+        if policy.pacing == "smooth":
+            return max(0.0, self._next_slot - now)
+        return 0.0
+
+    def wait_for(self, now: float, policy: QuotaPolicy, ahead: int) -> float:
+        """Seconds until there is room for a request with `ahead` others before it."""
+        paused = max(0.0, self._paused_until - now)
+        opens_at = self._resets_at + MARGIN
+        if self.snapshot is None or now >= opens_at:
+            return paused
+        missing = ahead + 1 - max(0, self._usable(policy))
+        if missing <= 0:
+            return paused
+        further_windows = (missing - 1) // self._budget(policy)
+        return max(paused, opens_at - now + further_windows * self.snapshot.window)
+
+    def reason(self, now: float) -> str | None:
+        """Why requests wait for quota, for people; None if they wait for an answer only."""
+        if now < self._paused_until:
+            return "the platform is under load"
+        if self.snapshot is None or now >= self._resets_at + MARGIN:
+            return None
+        limit = self.snapshot.limit
+        left = max(0, min(self._left, limit - self.sent))
+        return f"{left} of {limit} requests are left in the window"
+
+    def started(self, now: float, policy: QuotaPolicy) -> None:
+        """A request goes out."""
+        self._in_flight += 1
+        self.sent += 1
+        if not self._known or now >= self._resets_at + MARGIN:
+            self._probed_at = now
+        elif self.snapshot is not None and policy.pacing == "smooth":
+            gap = (self._resets_at - now) / (max(0, self._usable(policy)) + 1)
+            self._next_slot = max(now, self._next_slot) + max(0.0, gap)
+
+    def withdrawn(self) -> None:
+        """A request that was let through did not go out after all."""
+        self._in_flight -= 1
+        self.sent -= 1
+        self._probed_at = -math.inf
+
+    def finished(
+        self, now: float, status: int | None, snapshot: QuotaSnapshot | None, asked: float | None
+    ) -> None:
+        """A request was answered, or (None) came to nothing; `asked` is the wait it asked for."""
+        self._in_flight -= 1
+        if status is None:
+            self._probed_at = -math.inf
+            return
+        self._known = True
+        if snapshot is not None:
+            self._learn(now, snapshot)
+            if status == _TOO_MANY:
+                self._left = 0
+        elif status in {_TOO_MANY, _UNAVAILABLE}:
+            self._back_off(now, asked)
+        elif self.snapshot is not None and now >= self._resets_at + MARGIN:
+            self.snapshot = None  # the API no longer speaks of a quota
+        if status not in {_TOO_MANY, _UNAVAILABLE}:
+            self._recover()
+
+    def _budget(self, policy: QuotaPolicy) -> int:
+        limit = 1 if self.snapshot is None else self.snapshot.limit
+        return max(1, int(limit * policy.share))
+
+    def _usable(self, policy: QuotaPolicy) -> int:
+        """Requests that may still go out in this window."""
+        return min(self._left - self._in_flight, self._budget(policy) - self.sent)
+
+    def _learn(self, now: float, snapshot: QuotaSnapshot, *, answered: int = 1) -> None:
+        """Take in what is known of the window; `answered` of our requests are counted in it."""
+        resets_at = now + snapshot.reset_in
+        if resets_at < self._resets_at - snapshot.window / 2:
+            return  # a late answer, of a window long gone
+        if resets_at > self._resets_at + snapshot.window / 2:
+            self._resets_at = resets_at
+            self._left = snapshot.remaining
+            self._next_slot = self._probed_at = -math.inf
+            self._others_seen = False
+            self.sent = self._in_flight + answered
+        else:
+            if self.snapshot is not None and snapshot.limit == self.snapshot.limit:
+                self._left = min(self._left, snapshot.remaining)
+            else:
+                self._left = snapshot.remaining
+            # Each answer was under way for a while: the earliest estimate is the best.
+            self._resets_at = min(self._resets_at, resets_at)
+        self._others_seen |= snapshot.remaining + self.sent < snapshot.limit
+        self.snapshot = snapshot
+
+    def _back_off(self, now: float, asked: float | None) -> None:
+        """The platform is under load: half as many at once, after a pause."""
+        if now < self._paused_until:
+            return  # one of those that went out together
+        pause = min(_LONGEST_BACKOFF, 2.0 ** min(self._overloads, 10)) * self._uniform(0.5, 1.0)
+        if asked is not None:
+            pause = max(pause, min(asked, _LONGEST_ASKED))
+        self._pause(now, pause)
+        self._overloads += 1
+
+    def _pause(self, now: float, seconds: float) -> None:
+        self.ceiling = max(1.0, (self._in_flight + 1) / 2)
+        self._paused_until = now + seconds
+
+    def _recover(self) -> None:
+        self._overloads = 0
+        if self.ceiling is not None:
+            self.ceiling += 1 / self.ceiling  # one more with each round of answers
+            if self.ceiling > _CEILING_LIFTED:
+                self.ceiling = None

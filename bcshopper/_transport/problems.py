@@ -1,0 +1,152 @@
+"""Error answers, in each documented shape and in none, to exceptions."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+import msgspec
+
+from bcshopper import errors
+from bcshopper._quota.headers import read_retry_after
+from bcshopper._transport.messages import Reply, Request
+from bcshopper.errors import ResponseFormatError
+
+_CLASSES: Mapping[int, type[errors.APIError]] = {
+    400: errors.BadRequestError,
+    401: errors.AuthenticationError,
+    403: errors.PermissionDeniedError,
+    404: errors.NotFoundError,
+    409: errors.ConflictError,
+    413: errors.PayloadTooLargeError,
+    422: errors.UnprocessableError,
+    429: errors.RateLimitError,
+}
+_HINTS: Mapping[int, str] = {
+    401: "check the access token",
+    403: "the token needs the scope store_v2_customers, and the store an Enterprise plan",
+    404: "check the store hash",
+}
+_BODY_KEPT = 2000
+_WORDS_KEPT = 500
+_MOST_SAID = 1000
+_POSITION = re.compile(r"\[?(\d{1,9})\]?(?:\.|$)", re.ASCII)
+
+
+@attrs.frozen
+class Problem:
+    """What an error body says; each part may be missing.
+
+    Attributes:
+        title: the one-line description.
+        type: the URI of the problem type.
+        errors: messages by field or position.
+        status: the status of this problem, inside an answer that has several.
+    """
+
+    title: str | None = None
+    type: str | None = None
+    errors: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    status: int | None = None
+
+    def words_by_position(self, count: int) -> dict[int, str]:
+        """The messages that name a position in a request of `count` items."""
+        words: dict[int, str] = {}
+        for key, text in self.errors.items():
+            match = _POSITION.match(key)
+            if match and int(match[1]) < count:
+                words[int(match[1])] = text
+        return words
+
+
+def read_problems(body: bytes) -> list[Problem]:
+    """Every problem in a body: none, one (the documented error) or several (a conflict)."""
+    try:
+        document = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return []
+    if not isinstance(document, dict):
+        return []
+    inner = document.get("errors")
+    several = [item for item in inner if isinstance(item, dict)] if isinstance(inner, list) else []
+    if several:
+        return [_problem(item) for item in several]
+    problem = attrs.evolve(_problem(document), status=None)  # the answer's own status counts
+    return [problem] if problem != Problem() else []
+
+
+def _problem(document: dict[str, Any]) -> Problem:
+    title, kind = document.get("title"), document.get("type")
+    inner, status = document.get("errors"), document.get("status")
+    if not isinstance(title, str):
+        title = next(
+            (v for k in ("detail", "message") if isinstance(v := document.get(k), str)), None
+        )
+    return Problem(
+        title=None if title is None else title[:_WORDS_KEPT],
+        type=kind if isinstance(kind, str) else None,
+        errors={str(k): str(v)[:_WORDS_KEPT] for k, v in inner.items()}
+        if isinstance(inner, dict)
+        else {},
+        status=status if isinstance(status, int) else None,
+    )
+
+
+def api_error(request: Request, reply: Reply, problem: Problem | None = None) -> errors.APIError:
+    """The exception for an error answer, or for one `problem` of several in it."""
+    status = reply.status
+    if problem is None:
+        problems = read_problems(reply.body)
+        problem = problems[0] if problems else Problem()
+        if status < 300 and problem.status is not None:  # noqa: PLR2004 - HTTP
+            status = problem.status  # an answer that is a success for others
+    elif problem.status is not None and 400 <= problem.status < 600:  # noqa: PLR2004
+        status = problem.status
+    title = problem.title or reply.reason[:_WORDS_KEPT] or "no reason given"
+    message = f"{request.label} answered {status}: {title}"
+    if problem.errors:
+        words = "; ".join(f"{k}: {v}" for k, v in problem.errors.items())
+        message += f" ({words[:_MOST_SAID]})"
+    if status in _HINTS:
+        message += f"; {_HINTS[status]}"
+    return error_class(status)(
+        message,
+        status=status,
+        title=title,
+        type=problem.type,
+        errors=problem.errors,
+        method=request.method,
+        url=str(request.url),
+        request_id=reply.headers.get("X-Request-ID"),
+        retry_after=read_retry_after(reply.headers, status=reply.status, now=time.time()),
+        body=_beginning(reply.body, _BODY_KEPT),
+    )
+
+
+def malformed(request: Request, reply: Reply, reason: str, field: str) -> ResponseFormatError:
+    """The exception for an answer that is not the documented one."""
+    excerpt = _beginning(reply.body, 200)
+    return ResponseFormatError(
+        f"{request.label} answered {reply.status} with a body that the API does not document: "
+        f"{reason} at {field}. It begins: {excerpt!r}",
+        method=request.method,
+        url=str(request.url),
+        status=reply.status,
+        field=field,
+        excerpt=excerpt,
+    )
+
+
+def _beginning(body: bytes, characters: int) -> str:
+    # no character has more than 4 bytes
+    return body[: 4 * characters].decode(errors="replace")[:characters]
+
+
+def error_class(status: int) -> type[errors.APIError]:
+    """The class for an HTTP status."""
+    if status >= 500:  # noqa: PLR2004 - HTTP
+        return errors.ServerError
+    return _CLASSES.get(status, errors.APIError)

@@ -1,0 +1,112 @@
+"""Which failures are repeated, and after how long: pure decisions."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import attrs
+from attrs.validators import optional
+
+from bcshopper._inputs import a_count, a_number
+from bcshopper.errors import (
+    APIError,
+    BCShopperError,
+    RateLimitError,
+    ResponseFormatError,
+    TransportError,
+)
+
+_WRITE_FACTOR = 2.0  # a write that failed has disturbed more: give the API longer
+
+
+@attrs.frozen(kw_only=True)
+class RetryPolicy:
+    """When to try again, and after how long.
+
+    The delay before attempt n+1 is drawn from 0 to `base_delay * 2**(n-1)` seconds, twice that
+    for a write, at most `max_delay`. Where the API says how long to wait, it is at least
+    that long.
+
+    Whether a request *may* be repeated is no setting: a POST whose answer never came is looked
+    up first, never sent again blindly.
+
+    Attributes:
+        attempts: tries in all, the first included.
+        base_delay: seconds; the scale of the delays.
+        max_delay: seconds; no delay of ours is longer.
+        max_retry_after: seconds; of a longer wait that the API asks for, only this is waited.
+        max_elapsed: seconds since the first try, after which no other one starts; None: no limit.
+        statuses: the error statuses worth another try.
+
+    Raises:
+        InvalidInputError: one of them can't be.
+    """
+
+    attempts: int = attrs.field(default=5, validator=a_count)
+    base_delay: float = attrs.field(default=0.5, validator=a_number(least=0))
+    max_delay: float = attrs.field(default=30.0, validator=a_number(above=0))
+    max_retry_after: float = attrs.field(default=120.0, validator=a_number(above=0))
+    max_elapsed: float | None = attrs.field(default=None, validator=optional(a_number(least=0)))
+    statuses: frozenset[int] = attrs.field(
+        default=frozenset({408, 423, 425, 429, 500, 502, 503, 504, 507}), converter=frozenset
+    )
+
+    def delay(
+        self,
+        error: BCShopperError,
+        *,
+        method: str,
+        attempt: int,
+        elapsed: float,
+        uniform: Callable[[float, float], float] = random.uniform,
+    ) -> float | None:
+        """Decide about the next try.
+
+        Args:
+            error: what the last try came to.
+            method: the request's HTTP method.
+            attempt: how many tries there were.
+            elapsed: seconds since the first try began.
+            uniform: draws a number between two.
+
+        Returns:
+            Seconds to wait before the next try, or None to give up.
+        """
+        if attempt >= self.attempts or not self._is_passing(error):
+            return None
+        factor = 1.0 if method == "GET" else _WRITE_FACTOR
+        # 2**1023 is the largest power that is a float
+        ceiling = self.base_delay * factor * 2.0 ** min(attempt - 1, 1000)
+        delay = uniform(0.0, min(ceiling, self.max_delay))
+        asked = error.retry_after if isinstance(error, APIError) else None
+        if asked is not None:
+            delay = max(delay, min(asked, self.max_retry_after))  # it may ask for no wait at all
+        if self.max_elapsed is not None and elapsed + delay > self.max_elapsed:
+            return None
+        return delay
+
+    def _is_passing(self, error: BCShopperError) -> bool:
+        if isinstance(error, APIError):
+            return error.status in self.statuses
+        return isinstance(error, TransportError | ResponseFormatError)
+
+
+def took_no_effect(error: BCShopperError) -> bool:
+    """Whether the request that failed so was surely not carried out."""
+    if isinstance(error, TransportError):
+        return not error.sent
+    return isinstance(error, RateLimitError)
+
+
+def is_refusal(status: int) -> bool:
+    """Whether an error status surely means that nothing was done.
+
+    408, 423 and 425 can come from what stands before the server, which may still be at work.
+    """
+    return 400 <= status < 500 and status not in {408, 423, 425}  # noqa: PLR2004 - HTTP
+
+
+def may_repeat(method: str, error: BCShopperError) -> bool:
+    """Whether sending the same request again can't do anything twice."""
+    return method != "POST" or took_no_effect(error)

@@ -1,0 +1,339 @@
+"""What a process tells, asks for and lets through, when it leases quota. Pure decisions."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bcshopper import QuotaPolicy, QuotaSnapshot
+from bcshopper._quota.leased import Grant, LeasedQuota
+
+QUOTA, WINDOW = 150, 30.0
+HORIZON = WINDOW / 20
+BURST, SMOOTH = QuotaPolicy(), QuotaPolicy(pacing="smooth")
+
+
+def snapshot(left, reset=15.0, limit=QUOTA):
+    return QuotaSnapshot(limit, left, WINDOW, reset)
+
+
+def grant(number=0, *, left=QUOTA, reset=15.0, window=1, **told):
+    """What Redis may say."""
+    settings = {"valid": reset, "known": True, "quota": snapshot(left, reset)} | told
+    return Grant(window=window, granted=number, **settings)
+
+
+def leasing(*grants, now=0.0, waiting=10):
+    """A process that has had these grants."""
+    state = LeasedQuota(1.0, uniform=lambda low, high: high)
+    for each in grants:
+        state.granted(now, state.report(now, waiting), each)
+    return state
+
+
+def go(state, number, now=0.0, policy=BURST):
+    """So many requests go out."""
+    for _ in range(number):
+        assert state.delay(now, policy) == 0
+        state.started(now, policy)
+
+
+def answer(state, number, now=0.0, left=100, status=200):
+    """So many are answered."""
+    for _ in range(number):
+        state.finished(now, status, snapshot(left), None)
+
+
+def test_nothing_goes_before_a_grant():
+    """Who waits makes a report due at once; nobody does: none is due."""
+    state = leasing()
+    assert state.delay(0.0, BURST) == math.inf
+    assert state.due(0.0, 0) == math.inf
+    assert state.due(0.0, 1) == 0
+    assert state.report(0.0, 3).wanted == 3
+
+
+def test_as_many_go_as_were_granted():
+    """Then more are asked for."""
+    state = leasing(grant(5), waiting=5)
+    go(state, 5)
+    assert state.delay(0.0, BURST) == math.inf
+    assert state.due(0.0, 1) == 0
+    report = state.report(1.0, 1)
+    assert (report.sent, report.in_flight, report.unused) == (5, 5, 0)
+
+
+def test_more_are_asked_for_before_a_lease_is_used_up():
+    """So that nobody waits for Redis while there is quota."""
+    state = leasing(grant(20))
+    go(state, 9)
+    assert state.due(0.0, 0) > 0
+    go(state, 1)
+    assert state.due(0.0, 0) == 0
+
+
+def test_a_faster_process_leases_more():
+    """Enough for a short time at its pace, at most twice as many as before."""
+    state = leasing(grant(10), waiting=1)
+    go(state, 8)
+    assert state.report(0.001, 0).wanted == 20 - 2
+    slow = leasing(grant(10))
+    go(slow, 8)
+    assert slow.report(HORIZON * 4, 0).wanted == 0
+
+
+def test_what_is_not_used_is_given_back():
+    """A process without requests reports once, keeps nothing, and is silent from then on."""
+    state = leasing(grant(20))
+    go(state, 2)
+    answer(state, 2)
+    wait = state.due(0.0, 0)
+    assert wait == pytest.approx(2 * HORIZON)
+    state.report(wait, 0)
+    state.granted(wait, state.report(2 * wait, 0), grant())
+    assert state.delay(2 * wait, BURST) == math.inf
+    assert state.due(2 * wait, 0) == math.inf
+
+
+def test_who_leaves_gives_everything_back():
+    """However busy it was a moment ago."""
+    state = leasing(grant(20))
+    go(state, 5)
+    answer(state, 5)
+    report = state.last_report(0.001)
+    assert (report.unused, report.wanted, report.busy, report.in_flight) == (0, 0, False, 0)
+
+
+def test_a_lease_ends_with_its_window():
+    """Counted from the report on, however long the grant was under way."""
+    state = leasing()
+    report = state.report(0.0, 10)
+    state.granted(0.4, report, grant(10, reset=15.0))
+    assert state.delay(14.9, BURST) == 0
+    assert state.delay(15.0, BURST) == math.inf
+    assert state.report(15.0, 0).unused == 0
+
+
+def test_a_lease_of_another_window_is_void():
+    """What remains of it does not count for the new one."""
+    state = leasing(grant(10), grant(3, reset=29.0, window=2))
+    go(state, 3)
+    assert state.delay(0.0, BURST) == math.inf
+
+
+@pytest.mark.parametrize("status", [200, None])
+def test_what_came_of_a_request_that_went_alone_is_told_at_once(status):
+    """The others wait for it."""
+    state = leasing(Grant(window=0, granted=1, alone=True, valid=2.0))
+    assert state.due(0.0, 5) > 0
+    go(state, 1)
+    assert state.delay(0.0, BURST) == math.inf
+    assert state.due(0.1, 5) == pytest.approx(1.9)  # asking again would be in vain
+    state.finished(0.3, status, None if status is None else snapshot(149), None)
+    assert state.due(0.3, 0) == 0
+    report = state.report(0.3, 0)
+    assert report.told == (None if status is None else snapshot(149))
+
+
+def test_a_request_that_was_to_go_alone_and_did_not_makes_way():
+    """Cancelled before it went out."""
+    state = leasing(Grant(window=0, granted=1, alone=True, valid=2.0))
+    go(state, 1)
+    state.withdrawn()
+    assert state.due(0.0, 0) == 0
+    assert state.report(0.0, 0).unused == 0
+
+
+def test_asking_in_vain_happens_less_and_less_often():
+    """Each pause is twice as long, up to the horizon."""
+    state, now, pauses = leasing(), 0.0, []
+    for _ in range(8):
+        state.granted(now, state.report(now, 5), grant(busy=4))
+        pauses.append(state.due(now, 5))
+        now += pauses[-1]
+    assert pauses[1] == pytest.approx(2 * pauses[0])
+    assert pauses[-1] == HORIZON
+    state.granted(now, state.report(now, 5), grant(5, busy=4))
+    go(state, 5, now)
+    assert state.due(now, 5) == 0
+
+
+def test_where_nothing_will_be_granted_nobody_asks():
+    """The wait is known, as are its reason and its length."""
+    state = leasing(grant(left=0, closed=15.25))
+    assert state.delay(0.0, BURST) == pytest.approx(15.25)
+    assert state.due(0.0, 5) == pytest.approx(15.25)
+    assert state.reason(0.0) == "0 of 150 requests are left in the window"
+    assert state.delay(15.25, BURST) == math.inf
+    assert state.due(15.25, 5) == 0
+
+
+def test_a_platform_under_load_is_told_once_and_at_once():
+    """And what others tell of it is heeded, and not told back."""
+    first, other = leasing(grant(20)), leasing(grant(20))
+    for state in (first, other):
+        go(state, 10)
+    first.finished(0.1, 503, None, None)
+    assert first.due(0.1, 0) == 0
+    report = first.report(0.1, 0)
+    assert report.pause == 1.0
+    assert first.report(0.2, 0).pause == 0
+    other.granted(0.3, other.report(0.2, 0), grant(pause=0.9))
+    assert other.delay(0.3, BURST) == pytest.approx(0.8)
+    assert other.ceiling == 5.5
+    assert other.report(0.4, 0).pause == 0
+    assert other.delay(1.2, BURST) == math.inf  # ten are in flight: half of them at a time
+
+
+def test_without_redis_it_goes_by_what_it_knows():
+    """What it has leased is void; only as many as it knows to be left may be in flight."""
+    state = leasing(grant(20, left=3))
+    state.lost(0.0)
+    go(state, 2)
+    assert state.delay(0.0, BURST) == math.inf  # others are at work: half of the rest
+    answer(state, 2, left=2)
+    assert state.delay(0.0, BURST) == 0
+
+
+def test_without_redis_only_who_has_requests_tries_again():
+    """After a while, and what could not be told is told then."""
+    state = leasing(grant(20))
+    go(state, 1)
+    answer(state, 1, left=77)
+    state.report(0.0, 0)
+    state.lost(0.0)
+    assert state.due(0.0, 0) == math.inf
+    assert state.due(0.0, 1) == 1.0
+    go(state, 1)
+    assert state.due(0.5, 0) == 0.5
+    report = state.report(1.0, 0)
+    assert report.told == snapshot(77, 14.0)
+    assert report.unused == 0
+    state.granted(1.0, report, grant(2, reset=14.0))
+    assert state.sharing
+    go(state, 2, 1.0)
+    assert state.delay(1.0, BURST) == math.inf
+
+
+def test_a_pause_that_could_not_be_told_is_told_later():
+    """The report about it got lost."""
+    state = leasing(grant(20))
+    go(state, 1)
+    state.finished(0.0, 503, None, 20.0)
+    state.report(0.0, 0)
+    state.lost(0.0)
+    assert state.report(1.0, 0).pause == 19.0
+
+
+def test_each_process_spreads_its_part_of_the_window():
+    """What it has leased, and what it can hope for besides."""
+    state = leasing(grant(2, part=28, busy=4))
+    go(state, 1, policy=SMOOTH)
+    assert state.delay(0.0, SMOOTH) == pytest.approx(15.0 / 30)
+    assert state.delay(0.0, BURST) == 0
+
+
+def test_a_slot_moves_up_when_there_is_more_to_spread():
+    """The last request that could be hoped for was followed by a grant of more."""
+    state = leasing(grant(1, part=0, busy=4))
+    go(state, 1, policy=SMOOTH)
+    state.granted(0.0, state.report(0.0, 10), grant(4, part=25, busy=4))
+    assert state.delay(0.0, SMOOTH) == pytest.approx(15.0 / 30)
+
+
+def test_max_wait_knows_what_this_process_can_hope_for():
+    """Its part of this window, then of the next ones."""
+    state = leasing(grant(2, part=3, busy=4))
+    assert state.wait_for(0.0, BURST, ahead=4) == 0
+    assert state.wait_for(0.0, BURST, ahead=5) == pytest.approx(15.25)
+    assert state.wait_for(0.0, BURST, ahead=5 + QUOTA // 4) == pytest.approx(15.25 + WINDOW)
+
+
+def test_where_the_api_has_no_quota_there_is_nothing_to_give_back():
+    """So nothing is reported but with the next question."""
+    state = leasing(grant(10, quota=None, valid=60.0))
+    go(state, 1)
+    state.finished(0.0, 200, None, None)
+    assert state.due(0.0, 0) == math.inf
+    assert state.report(0.0, 0).is_free
+
+
+def test_whatever_it_waits_for_it_asks_when_a_window_opens():
+    """A pause does not go past that."""
+    state = leasing()
+    for _ in range(8):
+        state.granted(0.0, state.report(0.0, 5), grant(left=7, reset=1.0))
+    assert state.due(0.0, 5) == pytest.approx(1.25)
+
+
+class Account:
+    """A process, and an account of what it may let through, kept by somebody else."""
+
+    def __init__(self, policy):
+        self.policy, self.state = policy, leasing()
+        self.now, self.in_flight, self.allowed = 0.0, 0, 0
+
+    def start(self, *_):
+        if self.state.delay(self.now, self.policy) > 0:
+            return
+        if self.state.sharing:
+            assert self.allowed > 0
+            self.allowed -= 1
+        self.state.started(self.now, self.policy)
+        self.in_flight += 1
+
+    def answer(self, _, left, __):
+        if self.in_flight:
+            self.in_flight -= 1
+            self.state.finished(self.now, 200, snapshot(left), None)
+
+    def fail(self, *_):
+        if self.in_flight:
+            self.in_flight -= 1
+            self.state.finished(self.now, None, None, None)
+
+    def withdraw(self, *_):
+        if self.in_flight:
+            self.in_flight -= 1
+            self.allowed += 1
+            self.state.withdrawn()
+
+    def report(self, number, left, window):
+        report = self.state.report(self.now, number)
+        assert report.in_flight == self.in_flight
+        assert 0 <= report.unused <= self.allowed
+        assert report.wanted >= number - report.unused
+        new = min(number, report.wanted)
+        self.allowed = new + (report.unused if report.window == window else 0)
+        self.state.granted(self.now, report, grant(new, left=left, window=window))
+
+    def lose(self, number, *_):
+        self.state.report(self.now, number)
+        self.state.lost(self.now)
+        self.allowed = 0
+
+    def wait(self, number, *_):
+        self.now += number
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["start", "answer", "fail", "withdraw", "report", "lose", "wait"]),
+            st.integers(0, 30),
+            st.integers(0, QUOTA),
+            st.integers(1, 3),
+        ),
+        max_size=60,
+    ),
+    st.sampled_from([BURST, SMOOTH]),
+)
+def test_never_more_go_than_were_granted_and_who_waits_gets_to_ask(history, policy):
+    """Whatever happens: no history lets through more, and none leaves a waiting request alone."""
+    account = Account(policy)
+    for what, *numbers in history:
+        getattr(account, what)(*numbers)
+    state, now = account.state, account.now
+    if state.delay(now, policy) == math.inf and not account.in_flight:
+        assert state.due(now, 1) <= WINDOW + 1
