@@ -1,14 +1,12 @@
 """Asyncio-native client for BigCommerce's Shopper Profiles API."""
 
-from bcshopper._listing.paginator import Paginator
+from bcshopper._listing import Paginator
 from bcshopper._models import Page, Pagination, ShopperProfile
 from bcshopper._outcomes import BatchReport, Outcome, Status
-from bcshopper._profiles.coalescer import Coalescer
-from bcshopper._quota.headers import QuotaSnapshot
-from bcshopper._quota.policy import QuotaPolicy
+from bcshopper._profiles import Coalescer, ShopperProfiles
+from bcshopper._quota import QuotaPolicy, QuotaSnapshot
 from bcshopper._session import Session
-from bcshopper._transport.retry import RetryPolicy
-from bcshopper._transport.transport import SessionStats
+from bcshopper._transport import RetryPolicy, SessionStats
 from bcshopper._version import __version__
 from bcshopper.errors import (
     APIError,
@@ -58,6 +56,7 @@ __all__ = [
     "SessionClosedError",
     "SessionStats",
     "ShopperProfile",
+    "ShopperProfiles",
     "Status",
     "TransportError",
     "UnprocessableError",

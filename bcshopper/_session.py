@@ -1,4 +1,4 @@
-"""The session: one store, one account, one gate."""
+"""The session: one store, one token, one gate."""
 
 from __future__ import annotations
 
@@ -13,14 +13,10 @@ import aiohttp
 from yarl import URL
 
 from bcshopper._inputs import check_count, check_number
-from bcshopper._profiles.resource import ShopperProfiles
-from bcshopper._quota.headers import QuotaSnapshot
-from bcshopper._quota.policy import QuotaPolicy
-from bcshopper._quota.registry import check_shared
+from bcshopper._profiles import ShopperProfiles
+from bcshopper._quota import QuotaPolicy, QuotaSnapshot, check_shared
 from bcshopper._secret import Secret
-from bcshopper._transport.messages import Requests
-from bcshopper._transport.retry import RetryPolicy
-from bcshopper._transport.transport import SessionStats, Transport
+from bcshopper._transport import RetryPolicy, SessionStats, Transport, Wire
 from bcshopper.errors import InvalidInputError
 from bcshopper.events import Event
 
@@ -80,17 +76,15 @@ class Session:
         self._base_url = _check_base_url(base_url)
         self._store_hash = store_hash
         self._transport = Transport(
-            access_token,
+            Wire(access_token, http=http, connections=concurrency, timeout=timeout),
             store=(str(self._base_url), store_hash),
-            http=http,
             concurrency=concurrency,
-            timeout=timeout,
             retry=retry,
             quota=quota,
             on_event=on_event,
         )
-        requests = Requests(self._base_url / "stores" / store_hash / "v3")
-        self.shopper_profiles = ShopperProfiles(self._transport, requests, store_hash)
+        self._root = self._base_url / "stores" / store_hash / "v3"
+        self.shopper_profiles = ShopperProfiles(self._transport, self._root, store_hash)
 
     @classmethod
     def from_env(cls, **settings: Any) -> Self:

@@ -11,8 +11,9 @@ from collections.abc import AsyncIterator
 
 import msgspec
 
-from bcshopper._transport.convert import converter
-from bcshopper._transport.documents import ProfileList
+from bcshopper._listing import ListDocument
+from bcshopper._models import ShopperProfile
+from bcshopper._transport import converter
 from benchmarks.figures import Figure
 from benchmarks.pages import page_body
 
@@ -24,8 +25,8 @@ _IMPORTS = 21
 async def measure_decoding() -> AsyncIterator[Figure]:
     """How long one page takes to become objects."""
     body = page_body(1, 100)
-    decode = msgspec.json.Decoder(ProfileList).decode
-    ours = timeit.Timer(lambda: converter.loads(body, ProfileList))
+    decode = msgspec.json.Decoder(ListDocument[ShopperProfile]).decode
+    ours = timeit.Timer(lambda: converter.loads(body, ListDocument[ShopperProfile]))
     theirs = timeit.Timer(lambda: decode(body))
     times = [(ours.timeit(_REPEATS), theirs.timeit(_REPEATS)) for _ in range(_ROUNDS)]
     best, best_theirs = (1e6 * min(column) / _REPEATS for column in zip(*times, strict=True))

@@ -13,8 +13,9 @@ from uuid import UUID
 import aiohttp
 import msgspec
 
-from bcshopper import ShopperProfile
-from bcshopper._transport.documents import CreatedProfiles, ProfileList
+from bcshopper._batch import Created
+from bcshopper._listing import ListDocument
+from bcshopper._models import ShopperProfile
 
 T = TypeVar("T")
 
@@ -31,10 +32,10 @@ class Raw:
     def __init__(self, http: aiohttp.ClientSession, root: str) -> None:
         self._http = http
         self._url = f"{root}/shopper-profiles"
-        self._decode_list = msgspec.json.Decoder(ProfileList).decode
-        self._decode_created = msgspec.json.Decoder(CreatedProfiles).decode
+        self._decode_list = msgspec.json.Decoder(ListDocument[ShopperProfile]).decode
+        self._decode_created = msgspec.json.Decoder(Created[ShopperProfile]).decode
 
-    async def page(self, number: int) -> ProfileList:
+    async def page(self, number: int) -> ListDocument[ShopperProfile]:
         async with self._http.get(f"{self._url}?page={number}&limit={LIMIT}") as response:
             return self._decode_list(await response.read())
 
@@ -49,11 +50,11 @@ class Raw:
 
         await asyncio.gather(*(work() for _ in range(CONCURRENCY)))
 
-    async def all_known(self, pages: int) -> Sequence[ProfileList]:
+    async def all_known(self, pages: int) -> Sequence[ListDocument[ShopperProfile]]:
         """Read a number of pages that is known beforehand."""
         return await self._gather(self.page(n) for n in range(1, pages + 1))
 
-    async def all_learnt(self) -> Sequence[ProfileList]:
+    async def all_learnt(self) -> Sequence[ListDocument[ShopperProfile]]:
         """Read page 1, which tells how many there are, then the others."""
         first = await self.page(1)
         last = first.meta.pagination.total_pages
@@ -64,7 +65,7 @@ class Raw:
         return [profile for page in await self.all_learnt() for profile in page.data]
 
     async def create(self, customer_ids: Sequence[int], *, size: int) -> list[UUID]:
-        async def post(ids: Sequence[int]) -> CreatedProfiles:
+        async def post(ids: Sequence[int]) -> Created[ShopperProfile]:
             body = json.dumps([{"customer_id": i} for i in ids])
             headers = {"Content-Type": "application/json"}
             async with self._http.post(self._url, data=body, headers=headers) as response:

@@ -9,7 +9,7 @@ from bcshopper._cli._output import OUTCOME_COLUMNS, PROFILE_COLUMNS, open_output
 from bcshopper._cli._settings import Settings
 from bcshopper._cli._summary import Summary
 from bcshopper._cli._terminal import Terminal
-from bcshopper._transport.transport import Secret
+from bcshopper._secret import Secret
 from bcshopper.sandbox import Fault, Rules, Sandbox
 
 

@@ -516,7 +516,7 @@ async def test_closing_that_is_cancelled_midway_closes_the_network():
             finished = closing.done()
             closing.cancel()
             await asyncio.gather(closing, *work, return_exceptions=True)
-            assert session._transport._http.closed
+            assert session._transport._wire._http.closed
             if finished:
                 break
     assert step > 2

@@ -1,6 +1,7 @@
 """The plan of the house: which room may import which."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,26 @@ def test_an_arrow_up_would_be_seen():
     assert arrows_up("_quota", "def f():\n    from bcshopper._transport import Request")
     assert arrows_up("_listing", "import bcshopper._batch")
     assert not arrows_up("_listing", "from bcshopper._transport import Request")
+
+
+def test_rooms_take_from_each_other_only_what_is_offered():
+    """What a room's `__init__` names, not what its files hold."""
+    inside = re.compile(r"from bcshopper\.(_[a-z]+)\.")
+    assert [
+        (str(path.relative_to(PACKAGE)), room)
+        for path in FILES
+        for room in inside.findall(path.read_text())
+        if room != room_of(path)
+    ] == []
+
+
+def test_one_file_knows_aiohttp():
+    """The sandbox, which is a server, and the type of `Session(http=)` aside."""
+    knowing = [path for path in FILES if "import aiohttp" in path.read_text()]
+    rest = {str(p.relative_to(PACKAGE)) for p in knowing if room_of(p) != "sandbox"}
+    assert rest == {"_session.py", "_transport/http.py"}
+
+
+def test_the_top_level_is_small():
+    """A newcomer sees the rooms, not a heap of files."""
+    assert len(list(PACKAGE.glob("*.py"))) <= 14

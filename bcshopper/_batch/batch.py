@@ -1,4 +1,4 @@
-"""Chunks of ids, concurrently, each with a full account whatever happens."""
+"""Chunks of ids, concurrently, and what became of each whatever happens."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import aclosing
 from typing import Any, Generic, TypeVar
 
-from bcshopper._batch.ledger import Account, BadId
+from bcshopper._batch.ledger import BadId, Ledger
 from bcshopper._inputs import AnyIterable, collect, iterate
 from bcshopper._outcomes import BatchReport, Outcome
-from bcshopper._transport.retry import is_refusal, took_no_effect
-from bcshopper._transport.transport import Transport, Watch
+from bcshopper._transport import Effect, Transport, Watch, effect_of
 from bcshopper.errors import (
-    APIError,
     AuthenticationError,
     BCShopperError,
     InvalidInputError,
@@ -28,7 +26,10 @@ from bcshopper.events import ChunkDone
 
 ItemT = TypeVar("ItemT")
 
-_BREATH = 1000
+MAX_PER_WRITE = 50
+"""Items per POST and ids per DELETE that the API takes."""
+
+_BREATH = 1000  # ids read without a pause, after which other tasks get a turn
 
 FATAL = (
     AuthenticationError,
@@ -53,10 +54,11 @@ class Batch(Generic[ItemT]):
         transport: through which everything goes.
         parse: checks one id.
         size: ids per chunk.
-        settle: settles all ids of a chunk's account, and sends them with `watch`.
+        settle: settles all ids of a chunk, and sends them with `watch`.
         on_send: called right before ids leave; what it raises stops their chunk.
 
     Attributes:
+        transport: through which everything goes.
         fatal: what stopped it, if anything did.
     """
 
@@ -67,11 +69,11 @@ class Batch(Generic[ItemT]):
         *,
         parse: Callable[[Any], ItemT],
         size: int,
-        settle: Callable[[Batch[ItemT], Account[ItemT]], Awaitable[None]],
+        settle: Callable[[Batch[ItemT], Ledger[ItemT]], Awaitable[None]],
         on_send: Callable[[], None],
     ) -> None:
         self._verb = verb
-        self._transport = transport
+        self.transport = transport
         self._parse = parse
         self._size = size
         self._settle = settle
@@ -79,49 +81,49 @@ class Batch(Generic[ItemT]):
         self._width = 2 * transport.concurrency
         self.fatal: BCShopperError | None = None
         self._feeder: asyncio.Task[None] | None = None
-        self._workers: dict[asyncio.Task[None], Account[ItemT]] = {}
+        self._workers: dict[asyncio.Task[None], Ledger[ItemT]] = {}
 
     def check(self) -> None:
         """Before a request goes out: stop it if the batch has met something fatal."""
         if self.fatal is not None:
             raise _StoppedError
 
-    def watch(self, account: Account[ItemT], items: Sequence[ItemT]) -> Watch:
-        """Keeps an account of each attempt to send these ids."""
+    def watch(self, ledger: Ledger[ItemT], items: Sequence[ItemT]) -> Watch:
+        """Keeps the ledger of each attempt to send these ids."""
 
         def going_out() -> None:
             self.check()
             self._on_send()
-            account.sent(items)
+            ledger.sent(items)
 
         def failed(error: BCShopperError) -> None:
-            if took_no_effect(error) or (isinstance(error, APIError) and is_refusal(error.status)):
-                account.without_effect(items)
+            if effect_of(error) is Effect.UNKNOWN:
+                ledger.doubt(items, error)
             else:
-                account.doubt(items, error)
+                ledger.without_effect(items)
 
         return Watch(going_out, failed)
 
     async def report(self, ids: AnyIterable[Any], *, check: bool) -> BatchReport[ItemT]:
         """Run over ids that fit in memory, all checked first."""
         items = await collect(ids, self._parse)
-        accounts = [
-            Account(items[start : start + self._size]) for start in range(0, len(items), self._size)
+        ledgers = [
+            Ledger(items[start : start + self._size]) for start in range(0, len(items), self._size)
         ]
 
-        def account_for_all() -> BatchReport[ItemT]:
-            return BatchReport(tuple(o for a in accounts for o in a.outcomes(self.fatal)))
+        def report_on_all() -> BatchReport[ItemT]:
+            return BatchReport(tuple(o for a in ledgers for o in a.outcomes(self.fatal)))
 
         try:
-            async with aclosing(self._run(iterate(accounts))) as done:
+            async with aclosing(self._run(iterate(ledgers))) as done:
                 async for _ in done:
                     pass
         except (asyncio.CancelledError, Exception) as error:
             # The documented way to it is BatchReport.from_exception. A subclass of CancelledError
             # would not do: asyncio.timeout does not take it for a cancellation before 3.13.
-            error.report = account_for_all()  # type: ignore[union-attr]  # any exception takes one
+            error.report = report_on_all()  # type: ignore[union-attr]  # any exception takes one
             raise
-        result = account_for_all()
+        result = report_on_all()
         if check:
             result.raise_for_failures()
         return result
@@ -131,22 +133,22 @@ class Batch(Generic[ItemT]):
         chunks = _Chunks(ids, self._parse, self._size)
         try:
             async with aclosing(self._run(chunks)) as done:
-                async for account in done:
-                    for outcome in account.outcomes(self.fatal):
+                async for ledger in done:
+                    for outcome in ledger.outcomes(self.fatal):
                         yield outcome
-                    chunks.forget(account)
+                    chunks.forget(ledger)
         finally:
             if chunks.gathered:
-                self._tell(Account(chunks.gathered))
-        for outcome in Account(chunks.gathered).outcomes(self.fatal):
+                self._tell(Ledger(chunks.gathered))
+        for outcome in Ledger(chunks.gathered).outcomes(self.fatal):
             yield outcome
         if self.fatal is not None:
             raise self.fatal
         if chunks.failure is not None:
             raise chunks.failure
 
-    async def _run(self, accounts: AsyncIterator[Account[ItemT]]) -> AsyncGenerator[Account[ItemT]]:
-        """Settle accounts, several at once, and yield each as soon as it is done."""
+    async def _run(self, ledgers: AsyncIterator[Ledger[ItemT]]) -> AsyncGenerator[Ledger[ItemT]]:
+        """Settle ledgers, several at once, and yield each as soon as it is done."""
         room = asyncio.Semaphore(self._width)
         done: asyncio.Queue[asyncio.Task[None]] = asyncio.Queue()
 
@@ -154,12 +156,12 @@ class Batch(Generic[ItemT]):
             # One task for the whole source: it may hold a timeout or a task group open.
             while True:
                 await room.acquire()
-                account = await anext(accounts, None)
-                if account is None:
+                ledger = await anext(ledgers, None)
+                if ledger is None:
                     return
-                worker = self._transport.spawn(self._work(account))
-                self._workers[worker] = account
-                worker.add_done_callback(functools.partial(self._tell, account))
+                worker = self.transport.spawn(self._work(ledger))
+                self._workers[worker] = ledger
+                worker.add_done_callback(functools.partial(self._tell, ledger))
                 worker.add_done_callback(done.put_nowait)
 
         feeder = self._feeder = asyncio.create_task(feed())
@@ -171,10 +173,10 @@ class Batch(Generic[ItemT]):
                     if self.fatal is None or not feeder.cancelled():
                         feeder.result()
                     continue
-                account = self._workers.pop(task)
+                ledger = self._workers.pop(task)
                 if not task.cancelled():  # else it was waiting when the batch stopped
                     task.result()
-                yield account
+                yield ledger
                 room.release()
         finally:
             tasks = [feeder, *self._workers]
@@ -182,20 +184,20 @@ class Batch(Generic[ItemT]):
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _work(self, account: Account[ItemT]) -> None:
-        if not account.pending:
+    async def _work(self, ledger: Ledger[ItemT]) -> None:
+        if not ledger.pending:
             return
         try:
-            await self._settle(self, account)
+            await self._settle(self, ledger)
         except _StoppedError:
             pass
         except BCShopperError as error:
-            account.error = error
+            ledger.error = error
             if isinstance(error, FATAL):
                 self._stop(error)
 
-    def _tell(self, account: Account[ItemT], _: object = None) -> None:
-        self._transport.emit(ChunkDone(self._verb, tuple(account.outcomes(self.fatal))))
+    def _tell(self, ledger: Ledger[ItemT], _: object = None) -> None:
+        self.transport.emit(ChunkDone(self._verb, tuple(ledger.outcomes(self.fatal))))
 
     def _stop(self, error: BCShopperError) -> None:
         """Let what is in flight end, and nothing else go out or wait."""
@@ -204,16 +206,16 @@ class Batch(Generic[ItemT]):
         self.fatal = error
         if self._feeder is not None:
             self._feeder.cancel()
-        for worker, account in self._workers.items():
-            if not account.is_busy and worker is not asyncio.current_task():
+        for worker, ledger in self._workers.items():
+            if not ledger.is_busy and worker is not asyncio.current_task():
                 worker.cancel()
 
 
-class _Chunks(AsyncIterator[Account[ItemT]]):
-    """Cuts a source of unknown length into accounts.
+class _Chunks(AsyncIterator[Ledger[ItemT]]):
+    """Cuts a source of unknown length into ledgers.
 
     Attributes:
-        gathered: ids that were read and are in no account yet.
+        gathered: ids that were read and are in no ledger yet.
         failure: what the source raised, if it did.
     """
 
@@ -225,11 +227,11 @@ class _Chunks(AsyncIterator[Account[ItemT]]):
         self._size = size
         self._under_way: set[ItemT] = set()
 
-    def forget(self, account: Account[ItemT]) -> None:
+    def forget(self, ledger: Ledger[ItemT]) -> None:
         """These ids are done: from now on, one of them would be new."""
-        self._under_way.difference_update(account.items)
+        self._under_way.difference_update(ledger.items)
 
-    async def __anext__(self) -> Account[ItemT]:
+    async def __anext__(self) -> Ledger[ItemT]:
         for read in itertools.count(1):
             if len(self.gathered) == self._size:
                 break
@@ -251,6 +253,6 @@ class _Chunks(AsyncIterator[Account[ItemT]]):
                 self.gathered.append(item)
         if not self.gathered:
             raise StopAsyncIteration
-        account = Account(self.gathered)
+        ledger = Ledger(self.gathered)
         self.gathered = []
-        return account
+        return ledger

@@ -21,7 +21,7 @@ class Refusal(Generic[ItemT]):
 
 
 @attrs.define
-class Bisection(Generic[ItemT]):
+class Halving(Generic[ItemT]):
     """Sends ids together, and halves what is refused until each culprit stands alone.
 
     One culprit among n costs at most log2(n) + 2 further requests, rounded up: what is set aside on

@@ -8,13 +8,13 @@ from uuid import UUID
 
 from bcshopper._models import ShopperProfile
 from bcshopper._outcomes import Outcome, Status
-from bcshopper._transport.retry import is_refusal, took_no_effect
-from bcshopper.errors import APIError, BCShopperError
+from bcshopper._transport import Effect, effect_of
+from bcshopper.errors import BCShopperError
 
 ItemT = TypeVar("ItemT")
 
 
-class Account(Generic[ItemT]):
+class Ledger(Generic[ItemT]):
     """Each id is not sent, in flight, in doubt, or settled; at any moment there is an outcome.
 
     Attributes:
@@ -93,12 +93,13 @@ class Account(Generic[ItemT]):
 
     def failed(self, items: Iterable[ItemT], error: BCShopperError) -> None:
         """Draw the consequence for the ids of a request that failed for good."""
-        if took_no_effect(error):
-            self.without_effect(items)
-        elif isinstance(error, APIError) and is_refusal(error.status):
-            self.refused(items, error)
-        else:
-            self.doubt([item for item in items if item in self._in_flight], error)
+        match effect_of(error):
+            case Effect.NONE:
+                self.without_effect(items)
+            case Effect.REFUSED:
+                self.refused(items, error)
+            case Effect.UNKNOWN:
+                self.doubt([item for item in items if item in self._in_flight], error)
 
     def outcomes(self, error: BCShopperError | None = None) -> list[Outcome[ItemT]]:
         """One outcome per id, in order; `error` is why the batch stopped, if it did."""
@@ -110,8 +111,8 @@ class Account(Generic[ItemT]):
         return Outcome(item, Status.UNKNOWN if unknown else Status.NOT_SENT, error=reason)
 
 
-class BadId(Account[Any]):
-    """The account of a value that is no id at all."""
+class BadId(Ledger[Any]):
+    """The ledger of a value that is no id at all."""
 
     def __init__(self, value: object, error: BCShopperError) -> None:
         super().__init__(())

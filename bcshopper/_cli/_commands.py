@@ -50,8 +50,10 @@ from bcshopper._cli._settings import (
 from bcshopper._cli._source import CUSTOMER_IDS, PROFILE_IDS, IdKind
 from bcshopper._cli._summary import Summary
 from bcshopper._cli._terminal import log_response, say
+from bcshopper._listing import MAX_LIMIT
 from bcshopper._outcomes import GOOD, Status
-from bcshopper._transport.messages import MAX_LIMIT, Request, Requests
+from bcshopper._profiles import ProfileRequests
+from bcshopper._transport import Request
 from bcshopper._version import __version__
 from bcshopper.sandbox import Sandbox
 
@@ -183,7 +185,7 @@ def delete(context: Context, /, *, ids: Ids, yes: bool, dry_run: bool, **options
 
     def ask(settings: Settings, count: int) -> None:
         if not yes:
-            requests = -(-count // Requests(settings.root).delete_capacity)
+            requests = -(-count // ProfileRequests(settings.root).delete_capacity)
             _confirm(f"Delete {count:,} shopper profiles in {requests:,} requests", settings)
 
     _write("delete", PROFILE_IDS, context, ids=ids, dry_run=dry_run, ask=ask, **options)
@@ -296,7 +298,7 @@ def delete_all(
     """Delete every profile in the store."""
     with choose_settings(context.options) as settings:
         if dry_run:
-            _print_plan(iter([Requests(settings.root).delete_every_profile()]), Output.choose())
+            _print_plan(iter([ProfileRequests(settings.root).delete_all()]), Output.choose())
             return
         if confirm != settings.store_hash:
             raise click.UsageError(

@@ -11,9 +11,9 @@ from uuid import UUID
 import attrs
 
 from bcshopper._cli._journal import Item, Journal
+from bcshopper._listing import MAX_LIMIT
 from bcshopper._outcomes import Outcome, Status
-from bcshopper._profiles.resource import ShopperProfiles
-from bcshopper._transport.messages import MAX_LIMIT
+from bcshopper._profiles import ShopperProfiles
 from bcshopper.errors import APIError
 
 Show: TypeAlias = Callable[[Sequence[Outcome[Any]]], None]

@@ -19,7 +19,7 @@ import msgspec
 from bcshopper._cli._files import closing_file, whole_file
 from bcshopper._models import ShopperProfile
 from bcshopper._outcomes import Outcome
-from bcshopper._transport.messages import Request
+from bcshopper._transport import Request
 
 Format: TypeAlias = Literal["table", "jsonl", "csv", "json"]
 FORMATS: tuple[Format, ...] = ("table", "jsonl", "csv", "json")

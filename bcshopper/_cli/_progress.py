@@ -21,7 +21,7 @@ from rich.progress import (
 from rich.text import Text
 
 from bcshopper._cli._terminal import Terminal, say
-from bcshopper._quota.headers import QuotaSnapshot
+from bcshopper._quota import QuotaSnapshot
 from bcshopper.events import Event, QuotaWait
 
 Hidden: TypeAlias = Callable[[], AbstractContextManager[Any]]

@@ -16,7 +16,7 @@ import click
 from yarl import URL
 
 from bcshopper._inputs import check_count
-from bcshopper._quota.policy import QuotaPolicy
+from bcshopper._quota import QuotaPolicy
 from bcshopper._secret import Secret
 from bcshopper._session import DEFAULT_BASE_URL, Session
 from bcshopper.errors import InvalidInputError

@@ -11,7 +11,7 @@ from typing import Any
 
 from bcshopper._cli._files import whole_file
 from bcshopper._outcomes import GOOD, Outcome, Status
-from bcshopper._transport.transport import SessionStats
+from bcshopper._transport import SessionStats
 from bcshopper.errors import TransportError
 
 _SHOWN_FAILURES = 3

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Literal, TypeAlias, TypeVar
 
+from bcshopper._batch import MAX_PER_WRITE
 from bcshopper._cli._job import Recorder, open_items, settle_doubts
 from bcshopper._cli._journal import Item, Journal
 from bcshopper._cli._output import Rows, lookup_row, outcome_row, profile_row
@@ -13,8 +14,11 @@ from bcshopper._cli._progress import Pace, shown
 from bcshopper._cli._settings import Settings
 from bcshopper._cli._summary import Summary
 from bcshopper._cli._terminal import Terminal, log_response
+from bcshopper._customers import CustomerRequests
+from bcshopper._listing import MAX_LIMIT
 from bcshopper._outcomes import GOOD, Outcome, Status
-from bcshopper._transport.messages import MAX_LIMIT, MAX_PER_WRITE, Request, Requests
+from bcshopper._profiles import ProfileRequests
+from bcshopper._transport import Request
 from bcshopper.events import ChunkDone, Event
 
 T = TypeVar("T")
@@ -77,16 +81,16 @@ def plan(verb: Verb, settings: Settings, journal: Journal) -> Iterator[Request]:
 
     Where an earlier run left doubts, these are the look-ups; what follows depends on them.
     """
-    requests = Requests(settings.root)
+    requests, customers = ProfileRequests(settings.root), CustomerRequests(settings.root)
     if verb == "delete":
         for some in _chunks(_open_ids(journal.peek), requests.delete_capacity):
-            yield requests.delete_profiles(some)
+            yield requests.delete(some)
         return
     while doubtful := journal.in_doubt():
-        for customers in requests.split_for_find(doubtful):
-            yield requests.find_customers(customers, 1)
+        for run in customers.split(doubtful):
+            yield customers.find(run, 1)
     for some in _chunks(_open_ids(journal.peek), MAX_PER_WRITE):
-        yield requests.create_profiles(some)
+        yield requests.create(some)
 
 
 def _open_ids(read: Callable[[], list[Item]]) -> Iterator[Any]:

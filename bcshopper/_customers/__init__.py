@@ -1,1 +1,6 @@
 """Customers, as far as they concern profiles: `GET /customers`."""
+
+from bcshopper._customers.lookup import Lookup
+from bcshopper._customers.wire import CustomerRequests
+
+__all__ = ["CustomerRequests", "Lookup"]

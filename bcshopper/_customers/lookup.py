@@ -5,71 +5,81 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
-from bcshopper._batch.halving import Bisection, Refusal
-from bcshopper._transport.documents import read_customer_list
-from bcshopper._transport.messages import Requests
-from bcshopper._transport.transport import UNWATCHED, Transport, Watch
+import attrs
+
+from bcshopper._batch import Halving, Refusal
+from bcshopper._customers.wire import CustomerRequests, CustomerRow
+from bcshopper._listing import ListDocument, read_list
+from bcshopper._transport import UNWATCHED, Reply, Transport, Watch
 from bcshopper.errors import APIError, BCShopperError
 
 # A search refused so may hold innocent ids.
 _DIVISIBLE = frozenset({400, 413, 414, 422})
 
 
-async def find_profiles(
-    transport: Transport,
-    requests: Requests,
-    customer_ids: Sequence[int],
-    watch: Watch = UNWATCHED,
-) -> dict[int, UUID]:
-    """The profile ids of those customers who have one.
+@attrs.frozen
+class Lookup:
+    """Finds the profiles of customers.
 
-    Args:
+    Attributes:
         transport: sends the requests.
         requests: builds them.
-        customer_ids: as many as fit in one request.
-        watch: told of each attempt.
     """
-    found: dict[int, UUID] = {}
-    wanted, asked = frozenset(customer_ids), set(customer_ids)
-    # A server may give fewer per page than asked for, but each page has one customer or more.
-    for number in range(1, len(customer_ids) + 1):
-        request = requests.find_customers(customer_ids, number)
-        page = await transport.send(request, read_customer_list, watch)
-        found.update(
-            (customer.id, customer.shopper_profile_id)
-            for customer in page.data
-            if customer.id in wanted and customer.shopper_profile_id is not None
-        )
-        waiting = len(asked)
-        asked.difference_update(customer.id for customer in page.data)
-        if number >= page.meta.pagination.total_pages or len(asked) in {0, waiting}:
-            break  # the rest is unknown to the store
-    return found
 
+    transport: Transport
+    requests: CustomerRequests
 
-async def find_each(
-    transport: Transport, requests: Requests, customer_ids: Sequence[int], watch: Watch
-) -> dict[int, UUID | BCShopperError | None]:
-    """Each customer's profile id, None without one, or why that could not be learnt.
+    async def find(self, customer_ids: Sequence[int], watch: Watch = UNWATCHED) -> dict[int, UUID]:
+        """The profile ids of those customers who have one.
 
-    For customers that have nothing to do with each other: one that the server refuses costs the
-    others nothing. Takes what `find_profiles` does.
-    """
-    answers: dict[int, UUID | BCShopperError | None] = {}
+        Args:
+            customer_ids: as many as fit in one request, by `requests.split`.
+            watch: told of each attempt.
+        """
+        found: dict[int, UUID] = {}
+        wanted, asked = frozenset(customer_ids), set(customer_ids)
+        # A server may give fewer per page than asked for, but each page has one customer or more.
+        for number in range(1, len(customer_ids) + 1):
+            request = self.requests.find(customer_ids, number)
+            page = await self.transport.send(request, _read, watch)
+            found.update(
+                (customer.id, customer.shopper_profile_id)
+                for customer in page.data
+                if customer.id in wanted and customer.shopper_profile_id is not None
+            )
+            waiting = len(asked)
+            asked.difference_update(customer.id for customer in page.data)
+            if number >= page.meta.pagination.total_pages or len(asked) in {0, waiting}:
+                break  # the rest is unknown to the store
+        return found
 
-    async def attempt(group: Sequence[int]) -> Refusal[int] | None:
+    async def find_each(
+        self, customer_ids: Sequence[int], watch: Watch
+    ) -> dict[int, UUID | BCShopperError | None]:
+        """Each customer's profile id, None without one, or why that could not be learnt.
+
+        For customers that have nothing to do with each other: one that the server refuses costs the
+        others nothing. Takes what `find` does.
+        """
+        answers: dict[int, UUID | BCShopperError | None] = {}
+
+        async def attempt(group: Sequence[int]) -> Refusal[int] | None:
+            try:
+                found = await self.find(group, watch)
+            except APIError as error:
+                if error.status not in _DIVISIBLE:
+                    raise
+                return Refusal(group, error)
+            answers.update((customer_id, found.get(customer_id)) for customer_id in group)
+            return None
+
         try:
-            found = await find_profiles(transport, requests, group, watch)
-        except APIError as error:
-            if error.status not in _DIVISIBLE:
-                raise
-            return Refusal(group, error)
-        answers.update((customer_id, found.get(customer_id)) for customer_id in group)
-        return None
+            await Halving(attempt, answers.__setitem__).run(customer_ids)
+        except BCShopperError as error:
+            for customer_id in customer_ids:
+                answers.setdefault(customer_id, error)
+        return answers
 
-    try:
-        await Bisection(attempt, answers.__setitem__).run(customer_ids)
-    except BCShopperError as error:
-        for customer_id in customer_ids:
-            answers.setdefault(customer_id, error)
-    return answers
+
+def _read(reply: Reply) -> ListDocument[CustomerRow]:
+    return read_list(reply, ListDocument[CustomerRow])

@@ -19,21 +19,21 @@ from collections import deque
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
 from itertools import repeat
+from typing import Any, Generic
 
 import attrs
 
-from bcshopper._listing.ahead import Spawn
-from bcshopper._listing.walk import NoteDrift, PageSource, read_ahead
-from bcshopper._models import Page, ShopperProfile
+from bcshopper._listing.pages import Pages, RowT
+from bcshopper._listing.walk import NoteDrift, read_ahead
+from bcshopper._models import Page
 
-Profiles = Page[ShopperProfile]
-_ID_BYTES = 16
+_ID_BYTES = 16  # of a UUID
 
 
 class Seen:
-    """The profiles that were yielded: 16 bytes each, and a set of them only once it is needed.
+    """The rows that were yielded: 16 bytes each, and a set of them only once it is needed.
 
-    While all goes well, a profile can come twice only from pages that were under way together, so
+    While all goes well, a row can come twice only from pages that were under way together, so
     that the newest pages are all that has to be compared.
 
     Attributes:
@@ -52,18 +52,18 @@ class Seen:
         """From now on, compare with everything."""
         self._all = set(self._archived())
 
-    def take_new(self, profiles: tuple[ShopperProfile, ...]) -> tuple[ShopperProfile, ...]:
+    def take_new(self, rows: tuple[RowT, ...]) -> tuple[RowT, ...]:
         """Those of a page that were not seen before; they are now."""
-        ids = {profile.id.int for profile in profiles}
+        ids = {row.id.int for row in rows}
         ids -= self._recent if self._all is None else self._all
         self.count += len(ids)
         if self._all is None:
             self._keep(ids)
         else:
             self._all |= ids
-        if len(ids) == len(profiles):
-            return profiles
-        return tuple({p.id.int: p for p in profiles if p.id.int in ids}.values())
+        if len(ids) == len(rows):
+            return rows
+        return tuple({row.id.int: row for row in rows if row.id.int in ids}.values())
 
     def _keep(self, ids: set[int]) -> None:
         self._archive.append(b"".join(map(int.to_bytes, ids, repeat(_ID_BYTES))))
@@ -78,27 +78,25 @@ class Seen:
                 yield int.from_bytes(page[start : start + _ID_BYTES])
 
 
-class ConsistentWalk:
-    """One walk over the profiles of a store."""
+class ConsistentWalk(Generic[RowT]):
+    """One walk over a list.
 
-    def __init__(
-        self,
-        source: PageSource[ShopperProfile],
-        *,
-        spawn: Spawn,
-        ahead: int,
-        note_drift: NoteDrift,
-    ) -> None:
-        self._source = source
-        self._spawn = spawn
+    Args:
+        pages: gets its pages.
+        ahead: pages under way or waiting at most.
+        note_drift: called when the list has changed.
+    """
+
+    def __init__(self, pages: Pages[RowT], *, ahead: int, note_drift: NoteDrift) -> None:
+        self._pages = pages
         self._ahead = ahead
         self._note_drift = note_drift
         # Pages that are under way together, and those that the reader has not taken yet.
         self._seen = Seen(together=ahead)
         self._total_pages = 0
 
-    async def pages(self) -> AsyncGenerator[Profiles]:
-        """Yield every profile that exists from the start to the end exactly once.
+    async def pages(self) -> AsyncGenerator[Page[RowT]]:
+        """Yield every row that exists from the start to the end exactly once.
 
         In the list's order while nothing moves; those that slipped past come last.
 
@@ -125,19 +123,21 @@ class ConsistentWalk:
         tail = await self._fetch(last.number)
         has_moved = _position(last, tail) != _position(last, last)
         if has_moved:
-            self._note_drift("profiles were deleted")
+            self._note_drift("rows were deleted")
             self._seen.recall()
         yield attrs.evolve(last, items=self._seen.take_new(last.items))
         if not has_moved:
             if self._seen.count != _position(last, last):
                 reason = f"it is number {_position(last, last)}, but {self._seen.count} came"
-                raise self._source.contradiction(last.number, reason)
+                raise self._pages.contradiction(last.number, reason)
             return
         async with aclosing(self._find_missed(last, suspects)) as pages:
             async for page in pages:
                 yield page
 
-    async def _find_missed(self, last: Profiles, suspects: list[int]) -> AsyncGenerator[Profiles]:
+    async def _find_missed(
+        self, last: Page[RowT], suspects: list[int]
+    ) -> AsyncGenerator[Page[RowT]]:
         """Yield what slipped past: first from where it is likely, then from all over."""
         if len(suspects) <= self._ahead:
             async with aclosing(self._read(suspects)) as pages:
@@ -149,27 +149,26 @@ class ConsistentWalk:
             async for page in pages:
                 yield attrs.evolve(page, items=self._seen.take_new(page.items))
 
-    async def _find_end(self) -> Profiles:
+    async def _find_end(self) -> Page[RowT]:
         """The last page: its last row stands for the list as it is at the start.
 
         Rows that are appended before it is read need not be on it: nobody is owed those.
         """
         page = await self._fetch(1)
-        while page.pagination.total_pages < page.number or page.number == 1:
-            number = page.pagination.total_pages
-            if number <= 1 == page.number or not number:
-                break
-            page = await self._fetch(number)
+        end = page.pagination.total_pages
+        while end and page.number != end:
+            page = await self._fetch(end)
+            end = min(end, page.pagination.total_pages)
         return page
 
-    def _check_direction(self, head: Profiles, last: Profiles) -> None:
+    def _check_direction(self, head: Page[RowT], last: Page[RowT]) -> None:
         oldest, newest = head.items[0].created_at, last.items[-1].created_at
         if oldest is not None and newest is not None and oldest > newest:
-            raise self._source.contradiction(
+            raise self._pages.contradiction(
                 1, "the list is newest first, and a consistent listing needs it oldest first"
             )
 
-    def _without_repeats(self, page: Profiles, last: Profiles) -> Profiles:
+    def _without_repeats(self, page: Page[RowT], last: Page[RowT]) -> Page[RowT]:
         """The page without what was seen before, and without what was appended after `last`."""
         items = page.items
         # Further to the front, it counts only if `last` is there in the end, and then it is before.
@@ -177,14 +176,14 @@ class ConsistentWalk:
             items = items[: position - _offset(page)]
         return attrs.evolve(page, items=self._seen.take_new(items))
 
-    async def _is_there(self, last: Profiles) -> bool:
+    async def _is_there(self, last: Page[RowT]) -> bool:
         """Whether the last row is on its page or the one before it, so that it was all along."""
         for number in (last.number, last.number - 1):
             if _position(last, await self._fetch(number)) is not None:
                 return True
         return False
 
-    async def _read_backwards(self, number: int) -> AsyncGenerator[Profiles]:
+    async def _read_backwards(self, number: int) -> AsyncGenerator[Page[RowT]]:
         """Read from a page to the front: several at once, as long as nothing moves meanwhile."""
         one_by_one, penalty = 0, 1
         while number:
@@ -209,41 +208,41 @@ class ConsistentWalk:
             for page in segment:
                 yield page
 
-    async def _read(self, numbers: Iterable[int]) -> AsyncGenerator[Profiles]:
+    async def _read(self, numbers: Iterable[int]) -> AsyncGenerator[Page[RowT]]:
         """Fetch these pages ahead of the reader, in order, but for those past the end."""
         remaining = iter(numbers)
 
         def next_number() -> int | None:
             return next((n for n in remaining if n <= self._total_pages), None)
 
-        def learn(page: Profiles) -> None:
+        def learn(page: Page[RowT]) -> None:
             self._total_pages = page.pagination.total_pages
 
-        pages = read_ahead(self._source, next_number, learn, spawn=self._spawn, ahead=self._ahead)
+        pages = read_ahead(self._pages, next_number, learn, ahead=self._ahead)
         async with aclosing(pages):
             async for page in pages:
                 if page.number <= page.pagination.total_pages:
                     self._check_full(page)
                     yield page
 
-    async def _fetch(self, number: int) -> Profiles:
-        page = await self._source.fetch(number)
+    async def _fetch(self, number: int) -> Page[RowT]:
+        page = await self._pages.fetch(number)
         self._total_pages = page.pagination.total_pages
         self._check_full(page)
         return page
 
-    def _check_full(self, page: Profiles) -> None:
+    def _check_full(self, page: Page[RowT]) -> None:
         full = page.pagination.per_page
         if page.number < page.pagination.total_pages and len(page.items) != full:
             reason = f"{len(page.items)} items are on a page of {full}"
-            raise self._source.contradiction(page.number, reason)
+            raise self._pages.contradiction(page.number, reason)
 
 
-def _offset(page: Profiles) -> int:
+def _offset(page: Page[Any]) -> int:
     return (page.number - 1) * page.pagination.per_page
 
 
-def _position(last: Profiles, page: Profiles) -> int | None:
+def _position(last: Page[Any], page: Page[Any]) -> int | None:
     """Where in the list the last row of one page is, by another page; None if it is not on it."""
     wanted = last.items[-1].id
     places = (n for n, one in enumerate(page.items, _offset(page) + 1) if one.id == wanted)

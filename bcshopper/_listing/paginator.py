@@ -7,9 +7,12 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Generic, TypeVar
 
-from bcshopper._listing.walk import NoteDrift
+from bcshopper._inputs import check_count
+from bcshopper._listing.consistent import ConsistentWalk
+from bcshopper._listing.pages import Pages, RowT
+from bcshopper._listing.walk import NoteDrift, walk
 from bcshopper._models import Page
-from bcshopper.errors import BCShopperError
+from bcshopper.errors import BCShopperError, InvalidInputError
 
 T = TypeVar("T")
 
@@ -31,10 +34,12 @@ class Paginator(Generic[T]):
         self,
         walk: Callable[[NoteDrift], AsyncGenerator[Page[T]]],
         *,
+        label: str,
         first: int,
         can_resume: bool,
     ) -> None:
         self.drifted = False
+        self._label = label
         self._walk = walk
         self._first = first
         self._can_resume = can_resume
@@ -88,3 +93,36 @@ class Paginator(Generic[T]):
         if not self.drifted:
             self.drifted = True
             _log.warning("the list changed while it was read: %s", reason)
+
+    def __repr__(self) -> str:
+        return f"<Paginator of {self._label}>"
+
+
+def paginate(
+    pages: Pages[RowT], *, first: int, prefetch: int | None, consistent: bool
+) -> Paginator[RowT]:
+    """Make the paginator of a list.
+
+    Args:
+        pages: gets its pages.
+        first: the page to start with, from 1; only a plain walk can start elsewhere.
+        prefetch: pages to have under way or waiting ahead of the reader; twice the session's
+            concurrency if None.
+        consistent: miss nothing.
+
+    Raises:
+        InvalidInputError: an argument is out of range.
+    """
+    check_count("page", first)
+    ahead = 2 * pages.transport.concurrency if prefetch is None else prefetch
+    check_count("prefetch", ahead)
+    if consistent and first != 1:
+        raise InvalidInputError(f"a consistent listing starts at page 1, not {first}")
+
+    def begin(note_drift: NoteDrift) -> AsyncGenerator[Page[RowT]]:
+        if consistent:
+            return ConsistentWalk(pages, ahead=ahead, note_drift=note_drift).pages()
+        return walk(pages, first=first, ahead=ahead, note_drift=note_drift)
+
+    label = pages.request(first, pages.limit).label
+    return Paginator(begin, label=label, first=first, can_resume=not consistent)

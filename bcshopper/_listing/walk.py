@@ -4,88 +4,49 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
-import attrs
-
-from bcshopper._listing.ahead import Spawn, in_order
+from bcshopper._listing.ahead import in_order
+from bcshopper._listing.pages import Pages, RowT, Unread
 from bcshopper._models import Page
-from bcshopper._transport.convert import MalformedDocumentError
-from bcshopper._transport.messages import Reply
-from bcshopper.errors import ResponseFormatError
-
-T = TypeVar("T")
+from bcshopper._transport import MalformedDocumentError
 
 NoteDrift: TypeAlias = Callable[[str], None]
 """Told why the list seems to have changed during the walk."""
 
-_MOST_GROWTH = 10
-_MOST_NEW_PAGES = 100
-
-
-@attrs.frozen
-class Unread:
-    """A page that has come, as bytes.
-
-    Only when its turn comes is it read: thousands of waiting objects would keep the garbage
-    collector busy.
-    """
-
-    number: int
-    reply: Reply
-
-
-class PageSource(Protocol[T]):
-    """Where pages come from."""
-
-    def fetch(self, number: int) -> Coroutine[Any, Any, Page[T]]:
-        """Get one page, and try again if it can't be read."""
-        ...
-
-    def fetch_unread(self, number: int) -> Coroutine[Any, Any, Unread]:
-        """Get one page, to be read later."""
-        ...
-
-    def read(self, unread: Unread) -> Page[T]:
-        """Read it; raises `MalformedDocumentError`."""
-        ...
-
-    def contradiction(self, number: int, reason: str) -> ResponseFormatError:
-        """The error for a page that can't be right, beside the other pages."""
-        ...
+_MOST_GROWTH = 10  # times the pages there were: no list grows so while one reads it
+_MOST_NEW_PAGES = 100  # ... and so many more, for lists that begin small
 
 
 def read_ahead(
-    source: PageSource[T],
+    pages: Pages[RowT],
     next_number: Callable[[], int | None],
-    learn: Callable[[Page[T]], None],
+    learn: Callable[[Page[RowT]], None],
     *,
-    spawn: Spawn,
     ahead: int,
-) -> AsyncGenerator[Page[T]]:
+) -> AsyncGenerator[Page[RowT]]:
     """Yield pages in the order in which their numbers are handed out.
 
     Args:
-        source: gets the pages.
+        pages: gets them.
         next_number: hands out the next number; None if there is none, for now.
         learn: told of each page before the next number is asked for.
-        spawn: starts a task.
         ahead: pages under way or waiting at most.
     """
 
     def next_call() -> Coroutine[Any, Any, Unread] | None:
         number = next_number()
-        return None if number is None else source.fetch_unread(number)
+        return None if number is None else pages.fetch_unread(number)
 
-    async def read(unread: Unread) -> Page[T]:
+    async def read(unread: Unread) -> Page[RowT]:
         try:
-            page = source.read(unread)
+            page = pages.read(unread)
         except MalformedDocumentError:
-            page = await source.fetch(unread.number)
+            page = await pages.fetch(unread.number)
         learn(page)
         return page
 
-    return in_order(next_call, read, ahead=ahead, spawn=spawn)
+    return in_order(next_call, read, ahead=ahead, spawn=pages.transport.spawn)
 
 
 class PageNumbers:
@@ -115,32 +76,13 @@ class PageNumbers:
         return total_pages <= self._most
 
 
-def find_contradiction(page: Page[Any]) -> str | None:
-    """What in a page's pagination can't be, whatever the other pages say; None if all can."""
-    p = page.pagination
-    if p.per_page < 1 or p.total < 0:
-        return f"per_page {p.per_page} and total {p.total} can't be"
-    if p.total_pages != -(-p.total // p.per_page) and (p.total, p.total_pages) != (0, 1):
-        return f"{p.total} items on pages of {p.per_page} are not {p.total_pages} pages"
-    if page.number > p.total_pages:
-        return None  # past the end, where servers differ
-    if p.current_page != page.number:
-        return f"page {p.current_page} came for page {page.number}"
-    if len(page.items) > p.per_page:
-        return f"{len(page.items)} items came on a page of {p.per_page}"
-    if not page.items and p.total:
-        return f"page {page.number} of {p.total_pages} is empty"
-    return None
-
-
 async def walk(
-    source: PageSource[T], *, spawn: Spawn, first: int, ahead: int, note_drift: NoteDrift
-) -> AsyncGenerator[Page[T]]:
+    pages: Pages[RowT], *, first: int, ahead: int, note_drift: NoteDrift
+) -> AsyncGenerator[Page[RowT]]:
     """Yield every page that has items, up to the newest total that an answer gave.
 
     Args:
-        source: gets the pages.
-        spawn: starts a task.
+        pages: gets them.
         first: the page to begin with.
         ahead: pages under way or waiting at most.
         note_drift: called when the list seems to have changed.
@@ -150,25 +92,24 @@ async def walk(
     """
     numbers = PageNumbers(first)
 
-    def learn(page: Page[T]) -> None:
+    def learn(page: Page[RowT]) -> None:
         total_pages = page.pagination.total_pages
         if not numbers.learn(total_pages):
-            raise source.contradiction(page.number, f"there are suddenly {total_pages} pages")
+            raise pages.contradiction(page.number, f"there are suddenly {total_pages} pages")
 
-    previous: Page[T] | None = None
-    pages = read_ahead(source, numbers.take, learn, spawn=spawn, ahead=ahead)
-    async with aclosing(pages):
-        async for newest in pages:
+    previous: Page[RowT] | None = None
+    async with aclosing(read_ahead(pages, numbers.take, learn, ahead=ahead)) as read:
+        async for newest in read:
             page = newest
             if page.number > page.pagination.total_pages or not page.items:
                 continue
             if previous is not None:
                 if page.items == previous.items:
                     # Rows that moved between two reads can look like this, but not twice.
-                    page = await source.fetch(page.number)
+                    page = await pages.fetch(page.number)
                     if page.items == previous.items:
                         reason = f"it repeats page {previous.number}"
-                        raise source.contradiction(page.number, reason)
+                        raise pages.contradiction(page.number, reason)
                 drift = find_drift(previous, page)
                 if drift is not None:
                     note_drift(drift)

@@ -23,14 +23,15 @@ from uuid import UUID
 
 import attrs
 
+from bcshopper._batch import MAX_PER_WRITE
+from bcshopper._listing import MAX_LIMIT
 from bcshopper._outcomes import Outcome, Status
-from bcshopper._transport.messages import MAX_LIMIT, MAX_PER_WRITE, Requests
 from bcshopper.errors import ConflictError
 
 ItemT = TypeVar("ItemT")
 
 # Timers come up to a millisecond late, and then a request takes a moment to leave.
-_HEAD_START = 0.002
+_HEAD_START = 0.002  # seconds
 
 Answer: TypeAlias = Outcome[Any] | UUID | BaseException | None
 """What a caller gets; an exception is to be raised."""
@@ -163,23 +164,29 @@ class Backlog:
     """All ids that are not answered yet, and the callers for whom there is no room.
 
     Args:
-        requests: knows how many ids a request takes.
+        delete_capacity: how many ids a deletion takes.
+        count_searchable: how many of these, from the first on, a look-up takes.
         max_delay: seconds that an id waits for company at most.
         max_pending: ids at most; further callers wait, first come, first served.
     """
 
-    def __init__(self, requests: Requests, *, max_delay: float, max_pending: int) -> None:
-        def searchable(customer_ids: Sequence[int]) -> int:
-            return len(next(requests.split_for_find(customer_ids)))
-
+    def __init__(
+        self,
+        *,
+        delete_capacity: int,
+        count_searchable: Callable[[Sequence[int]], int],
+        max_delay: float,
+        max_pending: int,
+    ) -> None:
         self._patience = max(0.0, max_delay - _HEAD_START)
         self._max_pending = max_pending
         # Who waits for 50 while there is room for less would wait in vain.
         enough = min(MAX_PER_WRITE, max_pending)
-        capacity = requests.delete_capacity
         self.creates = Lane[int](enough=enough, most=MAX_PER_WRITE, fit=len)
-        self.deletes = Lane[UUID](enough=min(capacity, enough), most=capacity, fit=len)
-        self.lookups = Lane[int](enough=enough, most=MAX_LIMIT, fit=searchable)
+        self.deletes = Lane[UUID](
+            enough=min(delete_capacity, enough), most=delete_capacity, fit=len
+        )
+        self.lookups = Lane[int](enough=enough, most=MAX_LIMIT, fit=count_searchable)
         self._lanes: tuple[Lane[Any], ...] = (self.creates, self.deletes, self.lookups)
         self._turn = 0
         self._pending = 0

@@ -16,12 +16,11 @@ from uuid import UUID
 import attrs
 
 from bcshopper import _inputs
-from bcshopper._batch.batch import FATAL, Batch
-from bcshopper._customers.lookup import find_each
+from bcshopper._batch import FATAL, Batch
+from bcshopper._customers import Lookup
 from bcshopper._outcomes import BatchReport, Outcome, Status
 from bcshopper._profiles.backlog import Answer, Backlog, Call, Chunk, Lane
-from bcshopper._transport.messages import Requests
-from bcshopper._transport.transport import Transport, Watch
+from bcshopper._transport import Transport, Watch
 from bcshopper.errors import BCShopperError, SessionClosedError
 
 ItemT = TypeVar("ItemT")
@@ -49,20 +48,26 @@ class Coalescer:
     def __init__(
         self,
         transport: Transport,
-        requests: Requests,
+        lookup: Lookup,
         *,
         creation: MakeBatch[int],
         deletion: MakeBatch[UUID],
+        delete_capacity: int,
         max_delay: float,
         max_pending: int,
         shutdown_timeout: float,
     ) -> None:
         self._transport = transport
-        self._requests = requests
+        self._lookup = lookup
         self._creation = creation
         self._deletion = deletion
         self._shutdown_timeout = shutdown_timeout
-        self._backlog = Backlog(requests, max_delay=max_delay, max_pending=max_pending)
+        self._backlog = Backlog(
+            delete_capacity=delete_capacity,
+            count_searchable=lambda ids: len(next(lookup.requests.split(ids))),
+            max_delay=max_delay,
+            max_pending=max_pending,
+        )
         self._width = 2 * transport.concurrency
         self._loop: asyncio.AbstractEventLoop | None = None
         # A shared request belongs to the trace of the block, not to that of a caller.
@@ -255,7 +260,7 @@ class Coalescer:
 
     async def _look_up(self, chunk: Chunk[int], watch: Watch) -> _Result:
         answers: dict[Any, Answer] = {}
-        answers.update(await find_each(self._transport, self._requests, chunk.items, watch))
+        answers.update(await self._lookup.find_each(chunk.items, watch))
         fatal = next((answer for answer in answers.values() if isinstance(answer, FATAL)), None)
         return answers, fatal
 

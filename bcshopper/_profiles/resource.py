@@ -7,9 +7,10 @@ from contextlib import aclosing
 from typing import Any
 from uuid import UUID
 
-from bcshopper._batch.batch import Batch
-from bcshopper._batch.ledger import Account
-from bcshopper._customers.lookup import find_profiles
+from yarl import URL
+
+from bcshopper._batch import MAX_PER_WRITE, Batch, Created, Creates, Deletes, IsThere
+from bcshopper._customers import CustomerRequests, Lookup
 from bcshopper._inputs import (
     AnyIterable,
     check_count,
@@ -18,22 +19,24 @@ from bcshopper._inputs import (
     customer_id,
     profile_id,
 )
-from bcshopper._listing.ahead import in_order
-from bcshopper._listing.consistent import ConsistentWalk
-from bcshopper._listing.paginator import Paginator
-from bcshopper._listing.walk import NoteDrift, Unread, find_contradiction, walk
+from bcshopper._listing import (
+    MAX_LIMIT,
+    ListDocument,
+    Pages,
+    Paginator,
+    in_order,
+    paginate,
+    read_list,
+)
 from bcshopper._models import Page, ShopperProfile
 from bcshopper._outcomes import BatchReport, Outcome
 from bcshopper._profiles.coalescer import Coalescer
-from bcshopper._profiles.create import ChunkCreation
-from bcshopper._profiles.delete import ChunkDeletion, StoreCheck
-from bcshopper._transport.convert import MalformedDocumentError
-from bcshopper._transport.documents import read_deletion, read_profile_list
-from bcshopper._transport.messages import MAX_LIMIT, MAX_PER_WRITE, Reply, Requests
-from bcshopper._transport.transport import Transport
-from bcshopper.errors import InvalidInputError, ResponseFormatError
+from bcshopper._profiles.wire import ProfileRequests
+from bcshopper._transport import Reply, Transport, Watch, read_no_body
+from bcshopper.errors import InvalidInputError
 
-_LONGEST = 24 * 3600.0
+_LONGEST = 24 * 3600.0  # seconds; longer waits than a day are mistakes
+_Profiles = ListDocument[ShopperProfile]
 
 
 class ShopperProfiles:
@@ -42,10 +45,17 @@ class ShopperProfiles:
     See https://developer.bigcommerce.com/docs/rest-management/customer-segmentation/shopper-profiles
     """
 
-    def __init__(self, transport: Transport, requests: Requests, store_hash: str) -> None:
+    def __init__(self, transport: Transport, root: URL, store_hash: str) -> None:
         self._transport = transport
-        self._requests = requests
+        self._requests = ProfileRequests(root)
+        self._lookup = Lookup(transport, CustomerRequests(root))
         self._store_hash = store_hash
+        self._creates = Creates(
+            request=self._requests.create,
+            document=Created[ShopperProfile],
+            item_of=lambda profile: profile.customer_id,
+            find=self._lookup.find,
+        )
 
     def list(
         self,
@@ -77,23 +87,7 @@ class ShopperProfiles:
         Raises:
             InvalidInputError: an argument is out of range.
         """
-        check_count("limit", limit, MAX_LIMIT)
-        check_count("page", page)
-        ahead = 2 * self._transport.concurrency if prefetch is None else prefetch
-        check_count("prefetch", ahead)
-        if consistent and page != 1:
-            raise InvalidInputError(f"a consistent listing starts at page 1, not {page}")
-        source = _ProfilePages(self._transport, self._requests, limit)
-        spawn = self._transport.spawn
-
-        def begin(note_drift: NoteDrift) -> AsyncGenerator[Page[ShopperProfile]]:
-            if consistent:
-                return ConsistentWalk(
-                    source, spawn=spawn, ahead=ahead, note_drift=note_drift
-                ).pages()
-            return walk(source, spawn=spawn, first=page, ahead=ahead, note_drift=note_drift)
-
-        return Paginator(begin, first=page, can_resume=not consistent)
+        return paginate(self._pages(limit), first=page, prefetch=prefetch, consistent=consistent)
 
     async def page(self, number: int = 1, *, limit: int = 50) -> Page[ShopperProfile]:
         """Fetch one page, with one request.
@@ -106,9 +100,7 @@ class ShopperProfiles:
             InvalidInputError: an argument is out of range.
             BCShopperError: the page could not be had.
         """
-        check_count("limit", limit, MAX_LIMIT)
-        check_count("page", number)
-        return await _ProfilePages(self._transport, self._requests, limit).fetch(number)
+        return await self._pages(limit).fetch(number)
 
     async def create(
         self, customer_ids: AnyIterable[int], *, check: bool = True
@@ -191,7 +183,7 @@ class ShopperProfiles:
                 f"delete_all deletes every shopper profile; confirm must be the store hash, "
                 f"not {confirm!r}"
             )
-        await self._transport.send(self._requests.delete_every_profile(), read_deletion)
+        await self._transport.send(self._requests.delete_all(), read_no_body)
 
     async def lookup(self, customer_ids: AnyIterable[int]) -> dict[int, UUID | None]:
         """Find the profiles of customers, through `GET /customers`.
@@ -208,13 +200,11 @@ class ShopperProfiles:
             BCShopperError: a part could not be looked up.
         """
         ids = await collect(customer_ids, customer_id)
-        chunks = self._requests.split_for_find(ids)
+        chunks = self._lookup.requests.split(ids)
 
         def next_call() -> Coroutine[Any, Any, dict[int, UUID]] | None:
             chunk = next(chunks, None)
-            if chunk is None:
-                return None
-            return find_profiles(self._transport, self._requests, chunk)
+            return None if chunk is None else self._lookup.find(chunk)
 
         result: dict[int, UUID | None] = dict.fromkeys(ids)
 
@@ -256,80 +246,43 @@ class ShopperProfiles:
         check_number("shutdown_timeout", shutdown_timeout, least=0, most=_LONGEST)
         return Coalescer(
             self._transport,
-            self._requests,
+            self._lookup,
             creation=self._creation,
             deletion=self._deletion,
+            delete_capacity=self._requests.delete_capacity,
             max_delay=max_delay,
             max_pending=max_pending,
             shutdown_timeout=shutdown_timeout,
         )
 
-    def _creation(self, on_send: Callable[[], None] = lambda: None) -> Batch[int]:
-        async def settle(batch: Batch[int], account: Account[int]) -> None:
-            await ChunkCreation(self._transport, self._requests, batch, account).run()
+    def _pages(self, limit: int) -> Pages[ShopperProfile]:
+        return Pages(self._transport, self._requests.page, _Profiles, limit)
 
+    def _creation(self, on_send: Callable[[], None] = lambda: None) -> Batch[int]:
         return Batch(
             "create",
             self._transport,
             parse=customer_id,
             size=MAX_PER_WRITE,
-            settle=settle,
+            settle=self._creates.settle,
             on_send=on_send,
         )
 
     def _deletion(self, on_send: Callable[[], None] = lambda: None) -> Batch[UUID]:
-        store = StoreCheck(self._transport, self._requests)
-
-        async def settle(batch: Batch[UUID], account: Account[UUID]) -> None:
-            await ChunkDeletion(self._transport, self._requests, store, batch, account).run()
-
         return Batch(
             "delete",
             self._transport,
             parse=profile_id,
             size=self._requests.delete_capacity,
-            settle=settle,
+            settle=Deletes(self._requests.delete, IsThere(self._ask_for_one)).settle,
             on_send=on_send,
         )
 
+    async def _ask_for_one(self, watch: Watch) -> None:
+        def read(reply: Reply) -> None:
+            read_list(reply, _Profiles)
 
-class _ProfilePages:
-    """Pages of the store's profiles."""
+        await self._transport.send(self._requests.page(1, 1), read, watch)
 
-    def __init__(self, transport: Transport, requests: Requests, limit: int) -> None:
-        self._transport = transport
-        self._requests = requests
-        self._limit = limit
-
-    async def fetch(self, number: int) -> Page[ShopperProfile]:
-        """Get one page, and try again if it can't be read."""
-        request = self._requests.list_profiles(number, self._limit)
-        return await self._transport.send(request, lambda reply: self._read(number, reply))
-
-    async def fetch_unread(self, number: int) -> Unread:
-        """Get one page, to be read later."""
-        request = self._requests.list_profiles(number, self._limit)
-        return await self._transport.send(request, lambda reply: Unread(number, reply))
-
-    def read(self, unread: Unread) -> Page[ShopperProfile]:
-        """Read it; raises `MalformedDocumentError`."""
-        return self._read(unread.number, unread.reply)
-
-    def _read(self, number: int, reply: Reply) -> Page[ShopperProfile]:
-        document = read_profile_list(reply)
-        page = Page(document.data, document.meta.pagination, number, self._limit)
-        if reason := find_contradiction(page):
-            raise MalformedDocumentError(reason, "$.meta.pagination")
-        return page
-
-    def contradiction(self, number: int, reason: str) -> ResponseFormatError:
-        """The error for a page that can't be right, beside the other pages."""
-        request = self._requests.list_profiles(number, self._limit)
-        return ResponseFormatError(
-            f"{request.label} can't be part of a list: {reason}",
-            method=request.method,
-            url=str(request.url),
-            status=200,
-            field="$",
-            excerpt="",
-        )
+    def __repr__(self) -> str:
+        return f"<ShopperProfiles of store {self._store_hash}>"

@@ -1,23 +1,27 @@
-"""What goes over the wire, and what comes back: the API's requests as plain values."""
+"""What goes over the wire, and what comes back: plain values."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from uuid import UUID
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, TypeVar
 
 import attrs
 from yarl import URL
 
-MAX_PER_WRITE = 50
-"""Items per POST and ids per DELETE that the API takes."""
-MAX_LIMIT = 250
-"""The largest `limit` of the v3 lists."""
+from bcshopper._transport.convert import MalformedDocumentError
+from bcshopper.errors import BCShopperError
+
+T = TypeVar("T")
+
 MAX_URL = 2048
 """Characters of a URL, counted percent-encoded, that are safe to send."""
 
-_ENCODED_COMMA = len("%2C")
-_LABEL_URL = 150
+_COMMA = len("%2C")
+_COLON_GROWS = len("%3A") - len(":")  # yarl leaves the colon of `id:in` as it is
+_LABEL_URL = 150  # characters; fifty ids in every log line would help nobody
+_REFUSALS = frozenset({400, 409, 413, 422})
 
 
 @attrs.frozen
@@ -29,14 +33,18 @@ class Request:
         url: the whole URL.
         body: the JSON body, if any.
         reads: error statuses whose body the caller reads itself.
-        wipes: True only for the documented DELETE of every profile.
+        repeatable: whether sending it twice does no more than once.
+        wipes: True only for the documented DELETE of a whole collection.
+        hints: by error status, what it means here and what to do.
     """
 
     method: str
     url: URL
     body: bytes | None = None
     reads: frozenset[int] = frozenset()
+    repeatable: bool = True
     wipes: bool = False
+    hints: Mapping[int, str] = {}
 
     @property
     def label(self) -> str:
@@ -61,72 +69,70 @@ class Reply:
 
 
 @attrs.frozen
-class Requests:
-    """Builds every request that bcshopper sends to one store.
+class Watch:
+    """Told of each attempt of one call.
 
     Attributes:
-        root: `{base_url}/stores/{store_hash}/v3`.
+        going_out: right before it leaves; what this raises stops the call.
+        failed: as soon as it has failed, before anything is waited for.
     """
 
-    root: URL
-    _profiles: URL = attrs.field(init=False)
-    _customers: URL = attrs.field(init=False)
+    going_out: Callable[[], None] = lambda: None
+    failed: Callable[[BCShopperError], None] = lambda _: None
 
-    def __attrs_post_init__(self) -> None:
-        object.__setattr__(self, "_profiles", self.root / "shopper-profiles")
-        object.__setattr__(self, "_customers", self.root / "customers")
 
-    def list_profiles(self, page: int, limit: int) -> Request:
-        """One page of the store's profiles."""
-        return Request("GET", self._profiles.with_query(page=page, limit=limit))
+UNWATCHED = Watch()
 
-    def create_profiles(self, customer_ids: Sequence[int]) -> Request:
-        """A profile for each customer; refusals come back to be read item by item."""
-        body = json.dumps([{"customer_id": customer_id} for customer_id in customer_ids])
-        return Request(
-            "POST", self._profiles, body=body.encode(), reads=frozenset({400, 409, 413, 422})
-        )
 
-    def delete_profiles(self, profile_ids: Sequence[UUID]) -> Request:
-        """The deletion of these profiles, at least one and at most `delete_capacity`."""
-        # str() each: yarl writes a bare UUID as a decimal integer.
-        joined = ",".join(map(str, profile_ids))
-        return Request("DELETE", self._profiles.with_query({"id:in": joined}))
+def post(url: URL, items: Sequence[Any], *, repeatable: bool, **more: Any) -> Request:
+    """A POST of these items; refusals come back to be read item by item."""
+    body = json.dumps(items).encode()
+    return Request("POST", url, body, reads=_REFUSALS, repeatable=repeatable, **more)
 
-    def delete_every_profile(self) -> Request:
-        """The documented wipe."""
-        return Request("DELETE", self._profiles, wipes=True)
 
-    def find_customers(self, customer_ids: Sequence[int], page: int) -> Request:
-        """These customers, each with its `shopper_profile_id`."""
-        return Request("GET", self._customers.with_query(self._customers_query(customer_ids, page)))
+def with_ids(url: URL, ids: Iterable[object]) -> URL:
+    """The URL that names these ids.
 
-    @property
-    def delete_capacity(self) -> int:
-        """How many profile ids one DELETE takes."""
-        room = MAX_URL - len(str(self._profiles)) - len("?id%3Ain=")
-        return max(1, min(MAX_PER_WRITE, (room + _ENCODED_COMMA) // (36 + _ENCODED_COMMA)))
+    The API's OpenAPI file says repeated keys, its text and its guides say commas: commas it is.
+    """
+    # str() each: yarl writes a bare UUID as a decimal integer.
+    return url.update_query({"id:in": ",".join(map(str, ids))})
 
-    def split_for_find(self, customer_ids: Sequence[int]) -> Iterator[Sequence[int]]:
-        """Cut a list into the fewest runs that one `find_customers` each takes."""
-        # no answer has more pages than customers were asked for
-        frame = self._customers.with_query(self._customers_query((), MAX_LIMIT))
-        room = MAX_URL - len(str(frame)) - len("3A") + _ENCODED_COMMA  # of "id%3Ain"; no last comma
-        start = used = 0
-        for position, customer_id in enumerate(customer_ids):
-            cost = len(str(customer_id)) + _ENCODED_COMMA
-            if position > start and (used + cost > room or position - start == MAX_LIMIT):
-                yield customer_ids[start:position]
-                start, used = position, 0
-            used += cost
-        if start < len(customer_ids):
-            yield customer_ids[start:]
 
-    @staticmethod
-    def _customers_query(customer_ids: Sequence[int], page: int) -> dict[str, str]:
-        return {
-            "id:in": ",".join(map(str, customer_ids)),
-            "include": "shopper_profile_id",
-            "limit": str(MAX_LIMIT),
-            "page": str(page),
-        }
+def count_fitting(url: URL, ids: Iterable[object], most: int) -> int:
+    """How many of these ids, from the first on, one URL takes: at least one.
+
+    Args:
+        url: what they are added to.
+        ids: the ids.
+        most: as many the API takes.
+    """
+    frame = str(with_ids(url, ()))
+    room = MAX_URL - len(frame) - _COLON_GROWS + _COMMA  # no comma after the last
+    count = 0
+    for one in islice(ids, most):
+        room -= len(str(one)) + _COMMA
+        if room < 0 and count:
+            break
+        count += 1
+    return count
+
+
+def split_fitting(url: URL, ids: Sequence[T], most: int) -> Iterator[Sequence[T]]:
+    """Cut a list into the fewest runs that one URL each takes. Takes what `count_fitting` does."""
+    start = 0
+    while start < len(ids):
+        run = ids[start : start + most]
+        count = count_fitting(url, run, most)
+        yield run[:count]
+        start += count
+
+
+def read_no_body(reply: Reply) -> None:
+    """Make sure that a success is one, and neither a proxy's page nor a failure in disguise.
+
+    Raises:
+        MalformedDocumentError: there is a body, where none is documented.
+    """
+    if reply.body.strip() not in {b"", b"{}"}:
+        raise MalformedDocumentError("it should have no body")

@@ -11,7 +11,7 @@ import attrs
 import msgspec
 
 from bcshopper import errors
-from bcshopper._quota.headers import read_retry_after
+from bcshopper._quota import read_retry_after
 from bcshopper._transport.messages import Reply, Request
 from bcshopper.errors import ResponseFormatError
 
@@ -30,6 +30,7 @@ _HINTS: Mapping[int, str] = {
     403: "the token needs the scope store_v2_customers, and the store an Enterprise plan",
     404: "check the store hash",
 }
+# Characters; an error is to fit on a screen.
 _BODY_KEPT = 2000
 _WORDS_KEPT = 500
 _MOST_SAID = 1000
@@ -110,8 +111,9 @@ def api_error(request: Request, reply: Reply, problem: Problem | None = None) ->
     if problem.errors:
         words = "; ".join(f"{k}: {v}" for k, v in problem.errors.items())
         message += f" ({words[:_MOST_SAID]})"
-    if status in _HINTS:
-        message += f"; {_HINTS[status]}"
+    hint = request.hints.get(status, _HINTS.get(status))
+    if hint is not None:
+        message += f"; {hint}"
     return error_class(status)(
         message,
         status=status,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from enum import Enum
 
 import attrs
 from attrs.validators import optional
@@ -92,21 +93,30 @@ class RetryPolicy:
         return isinstance(error, TransportError | ResponseFormatError)
 
 
-def took_no_effect(error: BCShopperError) -> bool:
-    """Whether the request that failed so was surely not carried out."""
+class Effect(Enum):
+    """What a request that failed has done."""
+
+    NONE = "none"
+    """Surely nothing: it never left, or was turned away unread."""
+    REFUSED = "refused"
+    """Nothing: the server read it and said no."""
+    UNKNOWN = "unknown"
+    """Nobody can tell: it may have taken effect, or still take it."""
+
+
+# 408, 423 and 425 can come from what stands before the server, which may still be at work.
+_NO_REFUSALS = frozenset({408, 423, 425})
+
+
+def effect_of(error: BCShopperError) -> Effect:
+    """The one rule for whether a request that failed so took effect."""
     if isinstance(error, TransportError):
-        return not error.sent
-    return isinstance(error, RateLimitError)
-
-
-def is_refusal(status: int) -> bool:
-    """Whether an error status surely means that nothing was done.
-
-    408, 423 and 425 can come from what stands before the server, which may still be at work.
-    """
-    return 400 <= status < 500 and status not in {408, 423, 425}  # noqa: PLR2004 - HTTP
-
-
-def may_repeat(method: str, error: BCShopperError) -> bool:
-    """Whether sending the same request again can't do anything twice."""
-    return method != "POST" or took_no_effect(error)
+        return Effect.UNKNOWN if error.sent else Effect.NONE
+    if isinstance(error, RateLimitError):
+        return Effect.NONE
+    is_refusal = (
+        isinstance(error, APIError)
+        and 400 <= error.status < 500  # noqa: PLR2004 - HTTP
+        and error.status not in _NO_REFUSALS
+    )
+    return Effect.REFUSED if is_refusal else Effect.UNKNOWN

@@ -1,4 +1,4 @@
-"""The only way to the network: gate, send, read, and again if need be."""
+"""The only way to the network: the gate, one attempt, and again if need be."""
 
 from __future__ import annotations
 
@@ -8,26 +8,19 @@ from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-import aiohttp
 import attrs
-from multidict import CIMultiDict
 
-from bcshopper._quota.gate import QuotaGate
-from bcshopper._quota.headers import QuotaSnapshot
-from bcshopper._quota.policy import QuotaPolicy
-from bcshopper._quota.registry import shared_gate
-from bcshopper._secret import Secret
+from bcshopper._quota import QuotaGate, QuotaPolicy, QuotaSnapshot, shared_gate
 from bcshopper._transport.convert import MalformedDocumentError
-from bcshopper._transport.messages import Reply, Request
+from bcshopper._transport.http import Wire
+from bcshopper._transport.messages import UNWATCHED, Reply, Request, Watch
 from bcshopper._transport.problems import api_error, malformed
-from bcshopper._transport.retry import RetryPolicy, may_repeat
-from bcshopper._version import __version__
+from bcshopper._transport.retry import Effect, RetryPolicy, effect_of
 from bcshopper.errors import (
     APIError,
     BCShopperError,
     InvalidInputError,
     RateLimitError,
-    RequestTimeoutError,
     ResponseFormatError,
     SessionClosedError,
     TransportError,
@@ -36,31 +29,10 @@ from bcshopper.events import Event, QuotaWait, RequestSent, ResponseReceived, Re
 
 T = TypeVar("T")
 
-
-@attrs.frozen
-class Watch:
-    """Told of each attempt of one call.
-
-    Attributes:
-        going_out: right before it leaves; what this raises stops the call.
-        failed: as soon as it has failed, before anything is waited for.
-    """
-
-    going_out: Callable[[], None] = lambda: None
-    failed: Callable[[BCShopperError], None] = lambda _: None
-
-
-UNWATCHED = Watch()
-
-MAX_BODY = 16 * 1024 * 1024
-"""Bytes of a decoded body that are read; the largest documented answer has some 50,000."""
-
 logging.getLogger("bcshopper").addHandler(logging.NullHandler())  # silent unless asked
 _log = logging.getLogger("bcshopper.transport")
-_NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
-_WORTH_SAYING = 1.0
-_LARGE_BLOCK = 1024 * 1024
-_GOOD = frozenset({200, 201, 204})
+_WORTH_SAYING = 1.0  # seconds of waiting for quota; shorter ones would fill the log
+_PLAIN = frozenset({200, 201, 204})
 
 
 @attrs.define
@@ -85,62 +57,53 @@ class SessionStats:
 
 
 class Transport:
-    """Sends requests for one session: through one gate, with retries, until it is closed."""
+    """Sends requests for one session: through one gate, with retries, until it is closed.
+
+    Args:
+        wire: carries one request, and its answer.
+        store: base URL and store hash, by which sessions share a gate.
+        concurrency: requests in flight at most.
+        retry: when to try again.
+        quota: how to treat the store's quota.
+        on_event: told of each event.
+    """
 
     def __init__(
         self,
-        token: Secret,
+        wire: Wire,
         *,
         store: tuple[str, str],
-        http: aiohttp.ClientSession | None,
         concurrency: int,
-        timeout: float,
         retry: RetryPolicy,
         quota: QuotaPolicy,
         on_event: Callable[[Event], None] | None,
     ) -> None:
-        self._stats = SessionStats()
         self.concurrency = concurrency
         self.closed = False
-        self._http = http
-        self._owns_http = http is None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._wire = wire
         self._store = store
-        self._shared_gate: QuotaGate | None = None
-        self._waits_until = 0.0
         self._slots = asyncio.Semaphore(concurrency)
-        self._timeout = timeout
         self._retry = retry
         self._quota = quota
         self._on_event = on_event
+        self._stats = SessionStats()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._gate: QuotaGate | None = None
+        self._waits_until = 0.0
         self._tasks: set[asyncio.Task[Any]] = set()
-        self.calls: set[_Call] = set()
-        self._headers = CIMultiDict(
-            {
-                "X-Auth-Token": token,
-                "Accept": "application/json",
-                "User-Agent": f"bcshopper/{__version__}",
-            }
-        )
-        self._headers_with_body = self._headers.copy()
-        self._headers_with_body["Content-Type"] = "application/json"
+        self._scopes: set[asyncio.Timeout] = set()
+        self._scope_ended = asyncio.Event()
 
     @property
     def stats(self) -> SessionStats:
         """What the session has done so far: a copy, which does not change."""
-        sent = 0 if self._shared_gate is None else self._shared_gate.state.sent
+        sent = 0 if self._gate is None else self._gate.state.sent
         return attrs.evolve(self._stats, window_requests=sent)
 
     @property
     def quota(self) -> QuotaSnapshot | None:
         """The store's quota as the newest answer gave it; None if none has."""
-        return None if self._shared_gate is None else self._shared_gate.state.snapshot
-
-    @property
-    def _gate(self) -> QuotaGate:
-        if self._shared_gate is None:
-            raise self.closed_error()  # not to be seen: every call enters first
-        return self._shared_gate
+        return None if self._gate is None else self._gate.state.snapshot
 
     async def send(
         self, request: Request, read: Callable[[Reply], T], watch: Watch = UNWATCHED
@@ -154,42 +117,51 @@ class Transport:
         """
         if request.method == "DELETE" and not request.wipes and not request.names_ids:
             raise InvalidInputError(
-                f"refused to send DELETE {request.url}: without ids it deletes every profile"
+                f"refused to send DELETE {request.url}: without ids it deletes everything there"
             )
-        loop = self._enter()
-        with _Call(self):
-            began, attempt = loop.time(), 0
-            while True:
-                attempt += 1
-                async with self._slots:
-                    if self._quota.max_wait is not None:
-                        await self._refuse_long_wait(request, self._quota.max_wait)
-                    try:
-                        return await self._attempt(request, read, watch, attempt)
-                    except (APIError, TransportError, ResponseFormatError) as caught:
-                        error = caught
-                watch.failed(error)
-                if not may_repeat(request.method, error):
-                    raise error
-                await self._back_off(request, error, attempt, loop.time() - began)
+        gate = self._enter()
+        return await self._until_closed(self._send(gate, request, read, watch))
+
+    async def _send(
+        self, gate: QuotaGate, request: Request, read: Callable[[Reply], T], watch: Watch
+    ) -> T:
+        loop = asyncio.get_running_loop()
+        began, attempt = loop.time(), 0
+        while True:
+            attempt += 1
+            async with self._slots:
+                if self._quota.max_wait is not None:
+                    await self._refuse_long_wait(gate, request, self._quota.max_wait)
+                try:
+                    return await self._attempt(gate, request, read, watch, attempt)
+                except (APIError, TransportError, ResponseFormatError) as caught:
+                    error = caught
+            watch.failed(error)
+            may_repeat = request.repeatable or effect_of(error) is Effect.NONE
+            if not may_repeat or not await self._back_off(
+                request, error, attempt, loop.time() - began
+            ):
+                raise error
 
     async def back_off(
         self, request: Request, error: BCShopperError, attempt: int, elapsed: float
-    ) -> None:
-        """Wait as long as the retry policy says, or raise `error` if it says to give up.
+    ) -> bool:
+        """Wait before another try, as long as the retry policy says.
 
         For callers that repeat a request themselves, in their own way; `send` does it for others.
+
+        Returns:
+            False if the policy says to give up.
         """
         self._enter()
-        with _Call(self):
-            await self._back_off(request, error, attempt, elapsed)
+        return await self._until_closed(self._back_off(request, error, attempt, elapsed))
 
     async def _back_off(
         self, request: Request, error: BCShopperError, attempt: int, elapsed: float
-    ) -> None:
+    ) -> bool:
         delay = self._retry.delay(error, method=request.method, attempt=attempt, elapsed=elapsed)
         if delay is None:
-            raise error
+            return False
         self._stats.retries += 1
         _log.warning(
             "attempt %d of %s failed, next in %.1f s: %s", attempt, request.label, delay, error,
@@ -197,6 +169,7 @@ class Transport:
         self.emit(RetryScheduled(request.method, str(request.url), attempt, delay, str(error)))
         if not isinstance(error, RateLimitError):  # for those the gate makes everyone wait
             await asyncio.sleep(delay)
+        return True
 
     def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Start a task that the session knows of, so that closing can wait for it.
@@ -220,31 +193,47 @@ class Transport:
     async def aclose(self) -> None:
         """Give up what is in flight or waiting, wait for it to end, and let go of the network."""
         self.closed = True
-        for call in self.calls:
-            call.abort()
+        for scope in self._scopes:
+            scope.reschedule(-1.0)
         try:
-            await asyncio.gather(*(call.ended() for call in self.calls))
+            while self._scopes:
+                self._scope_ended.clear()
+                await self._scope_ended.wait()
             await asyncio.gather(*self._tasks, return_exceptions=True)
         finally:
             try:
-                if self._shared_gate is not None:
-                    await self._shared_gate.release(self)
+                if self._gate is not None:
+                    await self._gate.release(self)
             finally:
-                if self._owns_http and self._http is not None:
-                    await self._http.close()
+                await self._wire.aclose()
 
-    def _enter(self) -> asyncio.AbstractEventLoop:
+    async def _until_closed(self, work: Coroutine[Any, Any, T]) -> T:
+        """Await this; closing the session ends it with `SessionClosedError`, wherever it waits."""
+        scope = asyncio.timeout(None)
+        self._scopes.add(scope)
+        try:
+            async with scope:
+                return await work
+        except TimeoutError as error:
+            if scope.expired() and not isinstance(error, TransportError):
+                raise self.closed_error() from None
+            raise
+        finally:
+            self._scopes.discard(scope)
+            self._scope_ended.set()
+
+    def _enter(self) -> QuotaGate:
         loop = asyncio.get_running_loop()
-        if self._loop is None and not self.closed:
-            _keep_heap()
+        if self._gate is None and not self.closed:
             self._loop = loop
-            self._shared_gate = shared_gate(*self._store, self._quota)
-            self._shared_gate.join(self)
-        if self.closed or self._loop is not loop:
+            self._gate = shared_gate(*self._store, self._quota)
+            self._gate.join(self)
+        if self._gate is None or self.closed or self._loop is not loop:
             raise self.closed_error()
-        return loop
+        return self._gate
 
     def closed_error(self) -> SessionClosedError:
+        """Why nothing can be sent: the session is closed, or belongs to another event loop."""
         if self.closed:
             return SessionClosedError("the session is closed; open a new one")
         return SessionClosedError(
@@ -252,9 +241,14 @@ class Transport:
         )
 
     async def _attempt(
-        self, request: Request, read: Callable[[Reply], T], watch: Watch, attempt: int
+        self,
+        gate: QuotaGate,
+        request: Request,
+        read: Callable[[Reply], T],
+        watch: Watch,
+        attempt: int,
     ) -> T:
-        gate, loop = self._gate, asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
         await gate.admit(self._quota, self._note_wait)
         try:
             watch.going_out()
@@ -262,13 +256,13 @@ class Transport:
             if self._on_event is not None:
                 self.emit(RequestSent(request.method, str(request.url), attempt))
             started = loop.time()
-            reply = await self._exchange(request)
+            reply = await self._wire.exchange(request)
         except BaseException:
             gate.leave()
             raise
         gate.leave(reply.status, reply.headers)
-        if reply.status not in _GOOD or request.method == "POST":  # which may quote, beside data
-            reply = self._without_token(reply)
+        if reply.status not in _PLAIN or request.method == "POST":  # which may quote, beside data
+            reply = self._wire.without_token(reply)
         self._stats.bytes_received += len(reply.body)
         if self._on_event is not None:
             self.emit(
@@ -284,14 +278,14 @@ class Transport:
         try:
             return read(reply)
         except MalformedDocumentError:
-            reply = self._without_token(reply)
+            reply = self._wire.without_token(reply)
         try:
             return read(reply)  # once more: what is wrong may be quoted, and hold the token
         except MalformedDocumentError as error:
             raise malformed(request, reply, error.reason, error.field) from None
 
-    async def _refuse_long_wait(self, request: Request, longest: float) -> None:
-        wait = await self._gate.wait_for(self._quota)
+    async def _refuse_long_wait(self, gate: QuotaGate, request: Request, longest: float) -> None:
+        wait = await gate.wait_for(self._quota)
         if wait > longest:
             raise RateLimitError(
                 f"{request.label} was not sent: there is room for it in the store's quota "
@@ -319,163 +313,3 @@ class Transport:
             opens = datetime.now().astimezone() + timedelta(seconds=seconds)
             _log.info("waiting %.1f s for quota, until %s: %s", seconds, f"{opens:%X}", reason)
             self.emit(QuotaWait(seconds, reason))
-
-    async def _exchange(self, request: Request) -> Reply:
-        http = self._open_http()
-        if http.closed:
-            raise SessionClosedError("the aiohttp session that this session was lent is closed")
-        headers = self._headers if request.body is None else self._headers_with_body
-        try:
-            async with (
-                asyncio.timeout(self._timeout),
-                http.request(
-                    request.method,
-                    request.url,
-                    data=request.body,
-                    headers=headers,
-                    allow_redirects=False,  # the token would travel along
-                    raise_for_status=False,  # whatever a lent session does
-                    timeout=_NO_TIMEOUT,
-                ) as response,
-            ):
-                body = await _read_bounded(response)
-                return Reply(response.status, response.reason or "", response.headers, body)
-        except TimeoutError as error:
-            raise RequestTimeoutError(
-                f"{request.label} had no whole answer within {self._timeout:g} s",
-                method=request.method, url=str(request.url), sent=True,
-            ) from error  # fmt: skip
-        except aiohttp.ClientConnectorError as error:
-            raise TransportError(
-                f"{request.label} could not connect: {error}",
-                method=request.method,
-                url=str(request.url),
-                # A lent session may have lost a first connection, and failed to open a second.
-                sent=not self._owns_http and request.method != "POST",
-            ) from error  # fmt: skip
-        except TransportError:
-            raise
-        except Exception as caught:  # noqa: BLE001
-            # aiohttp lets OS, TLS, decompression and parser errors through: all of them are ours
-            # to translate, and none of them tells whether the request took effect.
-            cause = caught.cause if isinstance(caught, _DroppedError) else caught
-            raise TransportError(
-                f"{request.label} failed: {type(cause).__name__}: {cause}",
-                method=request.method, url=str(request.url), sent=True,
-            ) from cause  # fmt: skip
-
-    def _open_http(self) -> aiohttp.ClientSession:
-        if self._http is None:
-            self._http = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self.concurrency),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                middlewares=(_ask_once,),
-            )
-        return self._http
-
-    def _without_token(self, reply: Reply) -> Reply:
-        """The answer for an error, in which a server that echoes what it got shows no token."""
-        token = self._headers["X-Auth-Token"]
-
-        def clean(text: str) -> str:
-            # aiohttp makes surrogates of what is no UTF-8, which no terminal can print
-            return text.encode(errors="replace").decode().replace(token, "[secure]")
-
-        return Reply(
-            reply.status,
-            clean(reply.reason),
-            CIMultiDict((name, clean(value)) for name, value in reply.headers.items()),
-            reply.body.replace(token.encode(), b"[secure]"),
-        )
-
-
-class _Call:
-    """A block that closing the session ends with `SessionClosedError`, wherever it waits.
-
-    It cancels as `asyncio.timeout` does, but needs no timer.
-    """
-
-    __slots__ = ("_cancelling", "_ended", "_task", "_transport")
-
-    def __init__(self, transport: Transport) -> None:
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - coroutines of asyncio run in tasks
-        self._transport = transport
-        self._task = task
-        self._cancelling = task.cancelling()
-        self._ended: asyncio.Event | None = None
-
-    def __enter__(self) -> None:
-        self._transport.calls.add(self)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: object
-    ) -> None:
-        self._transport.calls.discard(self)
-        if self._ended is None:
-            return
-        self._ended.set()
-        ours_alone = self._task.uncancel() <= self._cancelling
-        if ours_alone and isinstance(error, asyncio.CancelledError):
-            raise self._transport.closed_error() from None
-
-    def abort(self) -> None:
-        """End the block."""
-        if self._ended is None:
-            self._ended = asyncio.Event()
-            self._task.cancel()
-
-    async def ended(self) -> None:
-        """Wait until it has, once it was told to."""
-        if self._ended is not None:
-            await self._ended.wait()
-
-
-class _DroppedError(Exception):
-    """A dropped connection, hidden from aiohttp."""
-
-    def __init__(self, cause: Exception) -> None:
-        super().__init__()
-        self.cause = cause
-
-
-async def _ask_once(
-    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-) -> aiohttp.ClientResponse:
-    """Keep aiohttp from repeating a GET or DELETE by itself, past the gate and uncounted."""
-    try:
-        return await handler(request)
-    except aiohttp.ClientConnectorError:
-        raise
-    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise _DroppedError(error) from None
-
-
-def _keep_heap() -> None:
-    """Have glibc keep what is freed for the next answer.
-
-    asyncio receives into blocks of 256 KiB. Until a larger one was freed, glibc maps each of them
-    anew, and every page of it faults: a tenth of all time when listing. Elsewhere it does nothing.
-    """
-    bytes(_LARGE_BLOCK)
-
-
-async def _read_bounded(response: aiohttp.ClientResponse) -> bytes:
-    """Read a whole body, but never more than MAX_BODY, compressed bombs included."""
-    length = response.content_length
-    if length is not None and length <= MAX_BODY and "Content-Encoding" not in response.headers:
-        return await response.read()
-    blocks: list[bytes] = []
-    size = 0
-    async for block in response.content.iter_any():
-        size += len(block)
-        if size > MAX_BODY:
-            response.close()
-            raise TransportError(
-                f"{response.method} {response.url} answered with more than {MAX_BODY:,} bytes",
-                method=response.method,
-                url=str(response.url),
-                sent=True,
-            )
-        blocks.append(block)
-    return blocks[0] if len(blocks) == 1 else b"".join(blocks)

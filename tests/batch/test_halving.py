@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bcshopper._batch.halving import Bisection, Refusal
+from bcshopper._batch.halving import Halving, Refusal
 from bcshopper.errors import UnprocessableError
 from tests.conftest import run
 
@@ -44,7 +44,7 @@ def refusal():
 def bisect(count, culprits, settles_alone=frozenset()):
     """Settle so many ids with a server that has these culprits."""
     server = Server(set(culprits), set(settles_alone) - set(culprits))
-    run(Bisection(server.attempt, server.reject).run(range(count)))
+    run(Halving(server.attempt, server.reject).run(range(count)))
     return server
 
 
@@ -104,7 +104,7 @@ def test_what_the_server_raises_ends_the_search():
         raise OSError("gone")
 
     with pytest.raises(OSError, match="gone"):
-        run(Bisection(attempt, lambda item, error: None).run([1, 2]))
+        run(Halving(attempt, lambda item, error: None).run([1, 2]))
 
 
 def test_nothing_to_settle_sends_nothing():

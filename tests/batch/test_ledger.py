@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bcshopper import Outcome, ShopperProfile, Status
-from bcshopper._batch.ledger import Account, BadId
+from bcshopper._batch.ledger import BadId, Ledger
 from bcshopper._transport.problems import error_class
 from bcshopper.errors import (
     InvalidInputError,
@@ -37,49 +37,49 @@ GARBLED = ResponseFormatError(
 WHY, LATER = api(500), api(401)
 
 
-def statuses(account, error=None):
+def statuses(ledger, error=None):
     """What became of each id."""
-    return [outcome.status for outcome in account.outcomes(error)]
+    return [outcome.status for outcome in ledger.outcomes(error)]
 
 
 def test_at_first_nothing_is_sent():
     """Ids that nobody touched are `NOT_SENT`, and all of them pending."""
-    account = Account([3, 1, 2])
-    assert account.pending == [3, 1, 2]
-    assert account.outcomes() == [Outcome(i, Status.NOT_SENT) for i in (3, 1, 2)]
+    ledger = Ledger([3, 1, 2])
+    assert ledger.pending == [3, 1, 2]
+    assert ledger.outcomes() == [Outcome(i, Status.NOT_SENT) for i in (3, 1, 2)]
 
 
 def test_what_stopped_the_batch_is_why_ids_were_not_sent():
     """The chunk's own failure comes before that of another chunk."""
-    account = Account([1])
-    assert account.outcomes(LATER) == [Outcome(1, Status.NOT_SENT, error=LATER)]
-    account.error = WHY
-    assert account.outcomes(LATER) == [Outcome(1, Status.NOT_SENT, error=WHY)]
+    ledger = Ledger([1])
+    assert ledger.outcomes(LATER) == [Outcome(1, Status.NOT_SENT, error=LATER)]
+    ledger.error = WHY
+    assert ledger.outcomes(LATER) == [Outcome(1, Status.NOT_SENT, error=WHY)]
 
 
 def test_what_is_in_flight_is_unknown_until_its_answer_comes():
     """A cancellation can come now: the reason is then why the batch stopped."""
-    account = Account([1, 2])
-    account.sent([2])
-    assert account.outcomes(LATER) == [
+    ledger = Ledger([1, 2])
+    ledger.sent([2])
+    assert ledger.outcomes(LATER) == [
         Outcome(1, Status.NOT_SENT, error=LATER),
         Outcome(2, Status.UNKNOWN, error=LATER),
     ]
-    account.without_effect([2])
-    assert statuses(account) == [Status.NOT_SENT] * 2
-    assert account.pending == [1, 2]
+    ledger.without_effect([2])
+    assert statuses(ledger) == [Status.NOT_SENT] * 2
+    assert ledger.pending == [1, 2]
 
 
 def test_doubt_has_a_reason_and_outlives_later_requests():
     """That a later request did nothing says nothing of an earlier one."""
-    account = Account([1, 2])
-    account.sent([1, 2])
-    account.doubt([1, 2], GARBLED)
-    account.sent([1, 2])
-    account.without_effect([1, 2])
-    account.clear_doubts([2, 7], GARBLED)
-    account.clear_doubts([1], LATER)  # that is not why
-    assert account.outcomes(LATER) == [
+    ledger = Ledger([1, 2])
+    ledger.sent([1, 2])
+    ledger.doubt([1, 2], GARBLED)
+    ledger.sent([1, 2])
+    ledger.without_effect([1, 2])
+    ledger.clear_doubts([2, 7], GARBLED)
+    ledger.clear_doubts([1], LATER)  # that is not why
+    assert ledger.outcomes(LATER) == [
         Outcome(1, Status.UNKNOWN, error=GARBLED),
         Outcome(2, Status.NOT_SENT, error=LATER),
     ]
@@ -87,11 +87,11 @@ def test_doubt_has_a_reason_and_outlives_later_requests():
 
 def test_a_refusal_rejects_only_whom_no_earlier_request_left_in_doubt():
     """Who is in doubt may have a profile by the earlier request, and stays so, with its reason."""
-    account = Account([1, 2, 3])
-    account.doubt([2], GARBLED)
-    account.sent([1, 2])
-    account.refused([1, 2], WHY)
-    assert account.outcomes() == [
+    ledger = Ledger([1, 2, 3])
+    ledger.doubt([2], GARBLED)
+    ledger.sent([1, 2])
+    ledger.refused([1, 2], WHY)
+    assert ledger.outcomes() == [
         Outcome(1, Status.REJECTED, error=WHY),
         Outcome(2, Status.UNKNOWN, error=GARBLED),
         Outcome(3, Status.NOT_SENT),
@@ -100,16 +100,16 @@ def test_a_refusal_rejects_only_whom_no_earlier_request_left_in_doubt():
 
 def test_a_settled_id_has_its_outcome_with_all_that_is_known():
     """Status, profile and error are kept; settled ids are not pending."""
-    account = Account([1, 2, 3])
-    account.settle(2, Status.REJECTED, error=WHY)
-    account.settle(1, Status.CREATED, profile_id=PROFILE.id, profile=PROFILE)
-    assert account.outcomes() == [
+    ledger = Ledger([1, 2, 3])
+    ledger.settle(2, Status.REJECTED, error=WHY)
+    ledger.settle(1, Status.CREATED, profile_id=PROFILE.id, profile=PROFILE)
+    assert ledger.outcomes() == [
         Outcome(1, Status.CREATED, PROFILE.id, PROFILE),
         Outcome(2, Status.REJECTED, error=WHY),
         Outcome(3, Status.NOT_SENT),
     ]
-    assert account.pending == account.unsettled([1, 2, 3]) == [3]
-    assert account.unsettled([2, 3, 1]) == [3]
+    assert ledger.pending == ledger.unsettled([1, 2, 3]) == [3]
+    assert ledger.unsettled([2, 3, 1]) == [3]
 
 
 FAILURES = [
@@ -126,32 +126,32 @@ FAILURES = [
 @pytest.mark.parametrize(("error", "status"), FAILURES)
 def test_a_request_that_failed_for_good_decides_about_its_ids(error, status):
     """Refused, surely without effect, or unknown; ids of other requests are not concerned."""
-    account = Account([1, 2, 3])
-    account.sent([1, 2])
-    account.failed([1, 2], error)
-    assert statuses(account) == [status, status, Status.NOT_SENT]
+    ledger = Ledger([1, 2, 3])
+    ledger.sent([1, 2])
+    ledger.failed([1, 2], error)
+    assert statuses(ledger) == [status, status, Status.NOT_SENT]
     if status is not Status.NOT_SENT:
-        assert account.outcomes()[0].error is error
+        assert ledger.outcomes()[0].error is error
 
 
 @pytest.mark.parametrize(("error", "status"), FAILURES)
 def test_a_request_that_failed_for_good_ends_no_doubt_over_an_earlier_one(error, status):
     """Whatever came of the second request, the first may have taken effect."""
-    account = Account([1])
-    account.doubt([1], LATER)
-    account.sent([1])
-    account.failed([1], error)
-    assert statuses(account) == [Status.UNKNOWN]
-    assert account.outcomes()[0].error is LATER
+    ledger = Ledger([1])
+    ledger.doubt([1], LATER)
+    ledger.sent([1])
+    ledger.failed([1], error)
+    assert statuses(ledger) == [Status.UNKNOWN]
+    assert ledger.outcomes()[0].error is LATER
 
 
 @pytest.mark.parametrize("error", [SessionClosedError("closed"), InvalidInputError("refused")])
 def test_a_failure_before_anything_left_leaves_no_doubt(error):
     """What never went out is `NOT_SENT`; only what did is `UNKNOWN`."""
-    account = Account([1, 2])
-    account.sent([1])
-    account.failed([1, 2], error)
-    assert account.outcomes(error) == [
+    ledger = Ledger([1, 2])
+    ledger.sent([1])
+    ledger.failed([1, 2], error)
+    assert ledger.outcomes(error) == [
         Outcome(1, Status.UNKNOWN, error=error),
         Outcome(2, Status.NOT_SENT, error=error),
     ]
@@ -160,11 +160,11 @@ def test_a_failure_before_anything_left_leaves_no_doubt(error):
 @pytest.mark.parametrize("error", [api(401), api(422), api(429), api(500), lost(sent=True)])
 def test_what_is_settled_stays_so(error):
     """A later failure takes nothing back that is known already."""
-    account = Account([1, 2])
-    account.settle(1, Status.EXISTS, profile_id=PROFILE.id)
-    account.sent([1, 2])
-    account.failed([1, 2], error)
-    assert account.outcomes()[0] == Outcome(1, Status.EXISTS, PROFILE.id)
+    ledger = Ledger([1, 2])
+    ledger.settle(1, Status.EXISTS, profile_id=PROFILE.id)
+    ledger.sent([1, 2])
+    ledger.failed([1, 2], error)
+    assert ledger.outcomes()[0] == Outcome(1, Status.EXISTS, PROFILE.id)
 
 
 IDS = [4, 2, 6, 1, 5, 3]
@@ -183,18 +183,18 @@ steps = st.one_of(
 @given(st.lists(steps, max_size=12))
 def test_there_is_one_outcome_per_id_in_order_whatever_happens(happened):
     """Wherever a batch is interrupted, no id is missing, doubled or moved."""
-    account = Account(IDS)
+    ledger = Ledger(IDS)
     for step, *arguments in happened:
-        getattr(account, step)(*arguments)
-        now, later = account.outcomes(), account.outcomes(LATER)
+        getattr(ledger, step)(*arguments)
+        now, later = ledger.outcomes(), ledger.outcomes(LATER)
         assert [outcome.item for outcome in now] == IDS
         unlike = {a.item for a, b in zip(now, later, strict=True) if a != b}
-        assert unlike <= set(account.pending), "why the batch stopped is not why these failed"
+        assert unlike <= set(ledger.pending), "why the batch stopped is not why these failed"
 
 
 def test_a_value_that_is_no_id_is_rejected_with_its_reason():
     """It has an outcome of its own, and nothing to send."""
     why = InvalidInputError("'x' is no id")
-    account = BadId("x", why)
-    assert account.pending == []
-    assert account.outcomes(LATER) == [Outcome("x", Status.REJECTED, error=why)]
+    ledger = BadId("x", why)
+    assert ledger.pending == []
+    assert ledger.outcomes(LATER) == [Outcome("x", Status.REJECTED, error=why)]

@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bcshopper import BatchError, InvalidInputError
-from bcshopper._transport.documents import read_deletion
-from bcshopper._transport.messages import Request
+from bcshopper._transport import Request, read_no_body
 from bcshopper.sandbox import Sandbox
 from tests.conftest import run
 
@@ -76,9 +75,9 @@ async def test_the_transport_refuses_a_delete_without_ids(query):
     """A second guard, below all else, for mistakes of our own."""
     async with Sandbox(profiles=2) as sandbox, sandbox.session() as session:
         profiles = session.shopper_profiles
-        url = profiles._requests.delete_every_profile().url.with_query(query)
+        url = profiles._requests.delete_all().url.with_query(query)
         with pytest.raises(InvalidInputError, match="refused to send DELETE"):
-            await profiles._transport.send(Request("DELETE", url), read_deletion)
+            await profiles._transport.send(Request("DELETE", url), read_no_body)
         assert not sandbox.record.requests
 
 

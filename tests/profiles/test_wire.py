@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
-from bcshopper._transport.messages import Request, Requests
+from bcshopper._customers import CustomerRequests
+from bcshopper._profiles import ProfileRequests
+from bcshopper._transport import Request
 
 ROOT = URL("https://api.bigcommerce.com/stores/abc123/v3")
 LONGEST = 2048
@@ -33,66 +35,66 @@ def encoded(url):
 @given(roots | odd_roots)
 def test_a_full_delete_fits_in_the_safe_length_and_one_more_would_not(root):
     """As many ids as fit, and never more than 50."""
-    requests = Requests(root)
+    requests = ProfileRequests(root)
     capacity = requests.delete_capacity
     assert 1 <= capacity <= 50
     profile_ids = [uuid4() for _ in range(capacity + 1)]
-    assert len(encoded(requests.delete_profiles(profile_ids[:-1]).url)) <= LONGEST
+    assert len(encoded(requests.delete(profile_ids[:-1]).url)) <= LONGEST
     if capacity < 50:
-        assert len(encoded(requests.delete_profiles(profile_ids).url)) > LONGEST
+        assert len(encoded(requests.delete(profile_ids).url)) > LONGEST
 
 
 def test_a_delete_fits_below_a_base_url_of_any_length():
     """The border between one id more and one id fewer is exact at every length."""
     profile_ids = [UUID(int=0)] * 50
     for length in range(1900):
-        requests = Requests(URL("https://h.example/" + "p" * length))
-        full = requests.delete_profiles(profile_ids[: requests.delete_capacity]).url
+        requests = ProfileRequests(URL("https://h.example/" + "p" * length))
+        full = requests.delete(profile_ids[: requests.delete_capacity]).url
         assert LONGEST - 39 < len(encoded(full)) <= LONGEST or requests.delete_capacity == 50
 
 
 def test_fifty_ids_fit_below_the_real_base_url():
     """The documented maximum is used where it can be."""
-    assert Requests(ROOT).delete_capacity == 50
+    assert ProfileRequests(ROOT).delete_capacity == 50
 
 
 def test_a_base_url_that_leaves_no_room_still_lets_one_id_through():
     """Nothing is dropped and nothing divides by zero: the server may say no."""
-    requests = Requests(URL("https://h.example/" + "p" * 3000))
+    requests = ProfileRequests(URL("https://h.example/" + "p" * 3000))
     assert requests.delete_capacity == 1
-    assert list(requests.split_for_find([1, 2])) == [[1], [2]]
+    assert list(CustomerRequests(requests.root).split([1, 2])) == [[1], [2]]
 
 
 @given(st.lists(ids, max_size=30) | long_lists, roots.filter(lambda url: len(str(url)) < 1900))
 def test_split_for_find_keeps_every_id_in_order_within_the_safe_length(customer_ids, root):
     """Each run is one request that fits, on every page that it may have."""
-    requests = Requests(root)
-    runs = list(requests.split_for_find(customer_ids))
+    requests = CustomerRequests(root)
+    runs = list(requests.split(customer_ids))
     assert [i for run in runs for i in run] == customer_ids
     for run in runs:
         assert 1 <= len(run) <= 250
-        assert len(encoded(requests.find_customers(run, LAST_PAGE).url)) <= LONGEST
+        assert len(encoded(requests.find(run, LAST_PAGE).url)) <= LONGEST
 
 
 @given(long_lists, roots.filter(lambda url: len(str(url)) < 1900))
 def test_split_for_find_leaves_no_room_unused(customer_ids, root):
     """No run could take the next id, but for a few characters to spare."""
-    requests = Requests(root)
-    runs = list(requests.split_for_find(customer_ids))
+    requests = CustomerRequests(root)
+    runs = list(requests.split(customer_ids))
     for run, following in pairwise(runs):
-        longer = requests.find_customers([*run, following[0]], LAST_PAGE).url
+        longer = requests.find([*run, following[0]], LAST_PAGE).url
         assert len(run) == 250 or len(encoded(longer)) > LONGEST - 8
 
 
 def test_split_for_find_of_nothing_is_nothing():
     """No ids, no request."""
-    assert list(Requests(ROOT).split_for_find([])) == []
+    assert list(CustomerRequests(ROOT).split([])) == []
 
 
 def test_profile_ids_go_out_as_text():
     """A UUID given to yarl becomes a decimal integer without a word."""
     profile_ids = [UUID("f47ac10b-58cc-4372-a567-0e02b2c3d479"), UUID(int=0)]
-    request = Requests(ROOT).delete_profiles(profile_ids)
+    request = ProfileRequests(ROOT).delete(profile_ids)
     assert request.method == "DELETE"
     assert list(request.url.query.items()) == [
         ("id:in", "f47ac10b-58cc-4372-a567-0e02b2c3d479,00000000-0000-0000-0000-000000000000")
@@ -103,14 +105,14 @@ def test_profile_ids_go_out_as_text():
 
 def test_a_page_is_asked_for_by_number_and_limit():
     """The documented query, and nothing else."""
-    request = Requests(ROOT).list_profiles(3, 250)
+    request = ProfileRequests(ROOT).page(3, 250)
     assert (request.method, request.body) == ("GET", None)
     assert str(request.url) == f"{ROOT}/shopper-profiles?page=3&limit=250"
 
 
 def test_a_creation_is_an_array_of_customer_ids():
     """The documented body, whose refusals the caller reads item by item."""
-    request = Requests(ROOT).create_profiles([5, 2**63 - 1])
+    request = ProfileRequests(ROOT).create([5, 2**63 - 1])
     assert (request.method, str(request.url)) == ("POST", f"{ROOT}/shopper-profiles")
     assert json.loads(request.body) == [{"customer_id": 5}, {"customer_id": 2**63 - 1}]
     assert request.reads == {400, 409, 413, 422}
@@ -118,7 +120,7 @@ def test_a_creation_is_an_array_of_customer_ids():
 
 def test_customers_are_asked_for_with_their_profile_ids():
     """The documented look-up, with the largest page there is."""
-    url = Requests(ROOT).find_customers([3, 1], 2).url
+    url = CustomerRequests(ROOT).find([3, 1], 2).url
     assert url.with_query(None) == ROOT / "customers"
     assert dict(url.query) == {
         "id:in": "3,1",
@@ -130,7 +132,7 @@ def test_customers_are_asked_for_with_their_profile_ids():
 
 def test_only_the_documented_wipe_wipes():
     """A DELETE without ids is marked as what it is."""
-    request = Requests(ROOT).delete_every_profile()
+    request = ProfileRequests(ROOT).delete_all()
     assert (request.method, str(request.url)) == ("DELETE", f"{ROOT}/shopper-profiles")
     assert request.wipes
     assert not request.names_ids

@@ -8,10 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bcshopper._batch import Created
+from bcshopper._customers.wire import CustomerRow
+from bcshopper._listing import ListDocument
 from bcshopper._models import ShopperProfile
-from bcshopper._transport.convert import MalformedDocumentError, converter
-from bcshopper._transport.documents import CreatedProfiles, CustomerList, ProfileList, read_deletion
-from bcshopper._transport.messages import Reply
+from bcshopper._transport import MalformedDocumentError, Reply, converter, read_no_body
+
+ProfileList = ListDocument[ShopperProfile]
+CustomerList = ListDocument[CustomerRow]
 
 pytestmark = pytest.mark.lowest
 
@@ -200,7 +204,7 @@ def test_a_customer_without_a_profile_is_none():
 @pytest.mark.parametrize("body", [b"", b"{}", b" \n"])
 def test_a_deletion_needs_no_body(body):
     """None is documented, and nothing in it is as good."""
-    read_deletion(Reply(204, "No Content", {}, body))
+    read_no_body(Reply(204, "No Content", {}, body))
 
 
 @pytest.mark.parametrize(
@@ -210,7 +214,7 @@ def test_a_deletion_needs_no_body(body):
 def test_a_deletion_that_is_answered_with_something_else_is_refused(body):
     """A proxy's page with status 200 is no success."""
     with pytest.raises(MalformedDocumentError):
-        read_deletion(Reply(200, "OK", {}, body))
+        read_no_body(Reply(200, "OK", {}, body))
 
 
 json_values = st.recursive(
@@ -276,7 +280,7 @@ def test_one_strict_refusal_changes_nothing_else_of_a_document(value, customer_i
 @given(st.binary(max_size=40) | json_values.map(lambda value: json.dumps(value).encode()))
 def test_no_body_raises_anything_else(body):
     """Whatever comes, the caller has one exception to handle."""
-    for cls in (ProfileList, CreatedProfiles, CustomerList):
+    for cls in (ProfileList, Created[ShopperProfile], CustomerList):
         try:
             load(body, cls)
         except MalformedDocumentError as error:

@@ -1,4 +1,5 @@
 import random
+from contextlib import nullcontext
 
 import pytest
 from hypothesis import given
@@ -6,9 +7,10 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from bcshopper import RetryPolicy
+from bcshopper._profiles import ProfileRequests
 from bcshopper._quota.headers import read_retry_after
+from bcshopper._transport import Effect, effect_of, post
 from bcshopper._transport.problems import error_class
-from bcshopper._transport.retry import is_refusal, may_repeat, took_no_effect
 from bcshopper.errors import (
     InvalidInputError,
     RequestTimeoutError,
@@ -16,6 +18,7 @@ from bcshopper.errors import (
     SessionClosedError,
     TransportError,
 )
+from bcshopper.sandbox import Fault, Sandbox
 
 PASSING = {408, 423, 425, 429, 500, 502, 503, 504, 507}
 NOON = 1_445_428_800.0  # Wed, 21 Oct 2015 12:00:00 GMT
@@ -146,33 +149,45 @@ def test_a_policy_that_makes_no_sense_is_refused(name, value):
 
 
 @pytest.mark.parametrize(
-    ("error", "no_effect"),
+    ("error", "effect"),
     [
-        (lost(sent=False), True),
-        (lost(sent=True), False),
-        (lost(sent=True, cls=RequestTimeoutError), False),
-        (GARBLED, False),
-        (api(429), True),
-        (api(408), False),
-        (api(409), False),
-        (api(422), False),
-        (api(500), False),
-        (api(503, 1.0), False),
-        (SessionClosedError("closed"), False),
+        (lost(sent=False), Effect.NONE),
+        (lost(sent=True), Effect.UNKNOWN),
+        (lost(sent=True, cls=RequestTimeoutError), Effect.UNKNOWN),
+        (GARBLED, Effect.UNKNOWN),
+        (api(429), Effect.NONE),
+        (api(408), Effect.UNKNOWN),
+        (api(409), Effect.REFUSED),
+        (api(422), Effect.REFUSED),
+        (api(500), Effect.UNKNOWN),
+        (api(503, 1.0), Effect.UNKNOWN),
+        (SessionClosedError("closed"), Effect.UNKNOWN),
     ],
 )
-def test_only_what_surely_had_no_effect_is_repeated_for_a_post(error, no_effect):
-    """A POST goes again only if the first can't have counted; the others always may."""
-    assert took_no_effect(error) is no_effect
-    assert may_repeat("POST", error) is no_effect
-    assert may_repeat("GET", error)
-    assert may_repeat("DELETE", error)
+def test_whether_a_request_that_failed_took_effect(error, effect):
+    """One rule says so, for retries, batches and single calls alike."""
+    assert effect_of(error) is effect
 
 
 @pytest.mark.parametrize("status", range(400, 600))
 def test_a_refusal_is_an_answer_after_which_surely_nothing_was_done(status):
     """Any 4xx, but for those that a gateway gives while the server may still be at work."""
-    assert is_refusal(status) == (status < 500 and status not in {408, 423, 425})
+    is_refusal = status < 500 and status not in {408, 423, 425}
+    assert (effect_of(api(status)) is not Effect.UNKNOWN) is is_refusal
+
+
+@pytest.mark.parametrize(("repeatable", "posts"), [(True, 2), (False, 1)])
+async def test_only_what_may_be_repeated_is_sent_again_after_a_lost_answer(repeatable, posts):
+    """A request that does no more the second time goes again; one that creates does not."""
+    async with Sandbox(customers=3) as sandbox, sandbox.session() as session:
+        sandbox.faults.queue(Fault.cut(applied=True))
+        request = post(
+            ProfileRequests(session._root).url, [{"customer_id": 1}], repeatable=repeatable
+        )
+        with pytest.raises(TransportError) if not repeatable else nullcontext():
+            reply = await session._transport.send(request, lambda reply: reply)
+            assert reply.status == 409
+        assert sandbox.record.counts["POST", "shopper-profiles"] == posts
 
 
 DATE = "Wed, 21 Oct 2015 12:00:20 GMT"

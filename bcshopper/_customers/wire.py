@@ -1,0 +1,52 @@
+"""`GET /customers`: its requests and its document.
+
+The include `shopper_profile_id` is marked Beta in BigCommerce's reference.
+See https://developer.bigcommerce.com/docs/rest-management/customers
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from uuid import UUID
+
+import attrs
+from yarl import URL
+
+from bcshopper._listing import MAX_LIMIT
+from bcshopper._transport import Request, split_fitting, with_ids
+
+
+@attrs.frozen
+class CustomerRow:
+    """A customer, as far as it concerns profiles."""
+
+    id: int
+    shopper_profile_id: UUID | None = None
+
+
+@attrs.frozen
+class CustomerRequests:
+    """Builds the requests for one store's customers.
+
+    Attributes:
+        root: `{base_url}/stores/{store_hash}/v3`.
+        url: of all customers.
+    """
+
+    root: URL
+    url: URL = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "url", self.root / "customers")
+
+    def find(self, customer_ids: Sequence[int], page: int) -> Request:
+        """A page of these customers, each with its profile's id."""
+        return Request("GET", with_ids(self._frame(page), customer_ids))
+
+    def split(self, customer_ids: Sequence[int]) -> Iterator[Sequence[int]]:
+        """Cut a list into the fewest runs that one `find` each takes."""
+        # No answer has more pages than customers were asked for.
+        return split_fitting(self._frame(MAX_LIMIT), customer_ids, MAX_LIMIT)
+
+    def _frame(self, page: int) -> URL:
+        return self.url.with_query(include="shopper_profile_id", limit=MAX_LIMIT, page=page)

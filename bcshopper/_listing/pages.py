@@ -1,0 +1,158 @@
+"""One list of the API: its request, its document, and what in a page can't be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+from uuid import UUID
+
+import attrs
+from yarl import URL
+
+from bcshopper._inputs import check_count
+from bcshopper._models import Page, Pagination
+from bcshopper._transport import MalformedDocumentError, Reply, Request, Transport, converter
+from bcshopper.errors import ResponseFormatError
+
+MAX_LIMIT = 250
+"""The largest `limit` that the v3 lists take."""
+
+
+class Row(Protocol):
+    """What every row of a list has."""
+
+    @property
+    def id(self) -> UUID: ...
+    @property
+    def created_at(self) -> datetime | None: ...
+
+
+T = TypeVar("T")
+RowT = TypeVar("RowT", bound=Row)
+MakeRequest: TypeAlias = Callable[[int, int], Request]
+"""Makes the request for a page: its number from 1, and rows per page."""
+
+
+@attrs.frozen
+class ListMeta:
+    """What a list says of itself."""
+
+    pagination: Pagination
+
+
+@attrs.frozen
+class ListDocument(Generic[T]):
+    """The body of a list: rows of one type."""
+
+    data: tuple[T, ...]
+    meta: ListMeta
+    errors: Any = None
+
+
+def read_list(reply: Reply, document: type[ListDocument[T]]) -> ListDocument[T]:
+    """Read a page of a list.
+
+    Raises:
+        MalformedDocumentError: it is not the document, or it has errors beside its data.
+    """
+    result = converter.loads(reply.body, document)
+    if result.errors:
+        raise MalformedDocumentError("it has errors", "$.errors")
+    return result
+
+
+@attrs.frozen
+class Unread:
+    """A page that has come, as bytes.
+
+    Only when its turn comes is it read: thousands of waiting objects would keep the garbage
+    collector busy.
+    """
+
+    number: int
+    reply: Reply
+
+
+@attrs.frozen
+class Pages(Generic[RowT]):
+    """The pages of one list.
+
+    Attributes:
+        transport: sends the requests.
+        request: makes them.
+        document: what their answers hold.
+        limit: rows per page to ask for, 1 to 250.
+
+    Raises:
+        InvalidInputError: `limit` is out of range.
+    """
+
+    transport: Transport
+    request: MakeRequest
+    document: type[ListDocument[RowT]]
+    limit: int
+
+    def __attrs_post_init__(self) -> None:
+        check_count("limit", self.limit, MAX_LIMIT)
+
+    async def fetch(self, number: int) -> Page[RowT]:
+        """Get one page, and try again if it can't be read."""
+        check_count("page", number)
+        request = self.request(number, self.limit)
+        return await self.transport.send(request, lambda reply: self._read(number, reply))
+
+    async def fetch_unread(self, number: int) -> Unread:
+        """Get one page, to be read later."""
+        request = self.request(number, self.limit)
+        return await self.transport.send(request, lambda reply: Unread(number, reply))
+
+    def read(self, unread: Unread) -> Page[RowT]:
+        """Read it.
+
+        Raises:
+            MalformedDocumentError: it is not a page of this list.
+        """
+        return self._read(unread.number, unread.reply)
+
+    def _read(self, number: int, reply: Reply) -> Page[RowT]:
+        document = read_list(reply, self.document)
+        page = Page(document.data, document.meta.pagination, number, self.limit)
+        if reason := find_contradiction(page):
+            raise MalformedDocumentError(reason, "$.meta.pagination")
+        return page
+
+    def contradiction(self, number: int, reason: str) -> ResponseFormatError:
+        """The error for a page that can't be right, beside the other pages."""
+        request = self.request(number, self.limit)
+        return ResponseFormatError(
+            f"{request.label} can't be part of a list: {reason}",
+            method=request.method,
+            url=str(request.url),
+            status=200,
+            field="$",
+            excerpt="",
+        )
+
+
+def page_of(url: URL, number: int, limit: int) -> Request:
+    """The request for a page of the list at this URL."""
+    return Request("GET", url.with_query(page=number, limit=limit))
+
+
+def find_contradiction(page: Page[Any]) -> str | None:
+    """What in a page's pagination can't be, whatever the other pages say; None if all can."""
+    p = page.pagination
+    if p.per_page < 1 or p.total < 0:
+        return f"per_page {p.per_page} and total {p.total} can't be"
+    if p.total_pages != -(-p.total // p.per_page) and (p.total, p.total_pages) != (0, 1):
+        return f"{p.total} items on pages of {p.per_page} are not {p.total_pages} pages"
+    if page.number > p.total_pages:
+        return None  # past the end, where servers differ
+    if p.current_page != page.number:
+        return f"page {p.current_page} came for page {page.number}"
+    if len(page.items) > p.per_page:
+        return f"{len(page.items)} items came on a page of {p.per_page}"
+    if not page.items and p.total:
+        return f"page {page.number} of {p.total_pages} is empty"
+    return None
