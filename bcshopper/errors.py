@@ -158,13 +158,13 @@ class APIError(BCShopperError):
         *,
         status: int,
         title: str,
-        type: str | None,  # noqa: A002 - the API's own field name
-        errors: Mapping[str, str],
         method: str,
         url: str,
-        request_id: str | None,
-        retry_after: float | None,
-        body: str,
+        type: str | None = None,  # noqa: A002 - the API's own field name
+        errors: Mapping[str, str] = {},
+        request_id: str | None = None,
+        retry_after: float | None = None,
+        body: str = "",
     ) -> None:
         super().__init__(message)
         self.status = status

@@ -12,7 +12,8 @@ PUBLIC = {
         Coalescer ConflictError InvalidInputError NotFoundError Outcome Page Pagination Paginator
         PayloadTooLargeError PermissionDeniedError QuotaPolicy QuotaSnapshot RateLimitError
         RequestTimeoutError ResponseFormatError RetryPolicy ServerError Session SessionClosedError
-        SessionStats ShopperProfile ShopperProfiles Status TransportError UnprocessableError __version__
+        SessionStats ShopperProfile ShopperProfiles Status TransportError UnprocessableError
+        __version__
     """,
     "bcshopper.errors": """
         APIError AuthenticationError BCShopperError BadRequestError BatchError ConflictError

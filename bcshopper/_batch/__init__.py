@@ -4,15 +4,3 @@ from bcshopper._batch.batch import FATAL, MAX_PER_WRITE, Batch
 from bcshopper._batch.creation import Created, Creates
 from bcshopper._batch.deletion import Deletes, IsThere
 from bcshopper._batch.halving import Halving, Refusal
-
-__all__ = [
-    "FATAL",
-    "MAX_PER_WRITE",
-    "Batch",
-    "Created",
-    "Creates",
-    "Deletes",
-    "Halving",
-    "IsThere",
-    "Refusal",
-]

@@ -2,5 +2,3 @@
 
 from bcshopper._customers.lookup import Lookup
 from bcshopper._customers.wire import CustomerRequests
-
-__all__ = ["CustomerRequests", "Lookup"]

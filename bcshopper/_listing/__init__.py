@@ -3,14 +3,3 @@
 from bcshopper._listing.ahead import in_order
 from bcshopper._listing.pages import MAX_LIMIT, ListDocument, Pages, page_of, read_list
 from bcshopper._listing.paginator import Paginator, paginate
-
-__all__ = [
-    "MAX_LIMIT",
-    "ListDocument",
-    "Pages",
-    "Paginator",
-    "in_order",
-    "page_of",
-    "paginate",
-    "read_list",
-]

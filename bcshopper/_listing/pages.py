@@ -62,16 +62,12 @@ def read_list(reply: Reply, document: type[ListDocument[T]]) -> ListDocument[T]:
     return result
 
 
-@attrs.frozen
-class Unread:
-    """A page that has come, as bytes.
+Unread: TypeAlias = tuple[int, Reply]
+"""A page that has come: its number, and its bytes.
 
-    Only when its turn comes is it read: thousands of waiting objects would keep the garbage
-    collector busy.
-    """
-
-    number: int
-    reply: Reply
+Only when its turn comes is it read: thousands of waiting objects would keep the garbage collector
+busy.
+"""
 
 
 @attrs.frozen
@@ -100,12 +96,12 @@ class Pages(Generic[RowT]):
         """Get one page, and try again if it can't be read."""
         check_count("page", number)
         request = self.request(number, self.limit)
-        return await self.transport.send(request, lambda reply: self._read(number, reply))
+        return await self.transport.send(request, lambda reply: self.read((number, reply)))
 
     async def fetch_unread(self, number: int) -> Unread:
         """Get one page, to be read later."""
         request = self.request(number, self.limit)
-        return await self.transport.send(request, lambda reply: Unread(number, reply))
+        return await self.transport.send(request, lambda reply: (number, reply))
 
     def read(self, unread: Unread) -> Page[RowT]:
         """Read it.
@@ -113,9 +109,7 @@ class Pages(Generic[RowT]):
         Raises:
             MalformedDocumentError: it is not a page of this list.
         """
-        return self._read(unread.number, unread.reply)
-
-    def _read(self, number: int, reply: Reply) -> Page[RowT]:
+        number, reply = unread
         document = read_list(reply, self.document)
         page = Page(document.data, document.meta.pagination, number, self.limit)
         if reason := find_contradiction(page):

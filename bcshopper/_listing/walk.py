@@ -42,7 +42,7 @@ def read_ahead(
         try:
             page = pages.read(unread)
         except MalformedDocumentError:
-            page = await pages.fetch(unread.number)
+            page = await pages.fetch(unread[0])
         learn(page)
         return page
 

@@ -3,5 +3,3 @@
 from bcshopper._profiles.coalescer import Coalescer
 from bcshopper._profiles.resource import ShopperProfiles
 from bcshopper._profiles.wire import ProfileRequests
-
-__all__ = ["Coalescer", "ProfileRequests", "ShopperProfiles"]

@@ -4,12 +4,3 @@ from bcshopper._quota.gate import QuotaGate
 from bcshopper._quota.headers import QuotaSnapshot, read_retry_after
 from bcshopper._quota.policy import QuotaPolicy
 from bcshopper._quota.registry import check_shared, shared_gate
-
-__all__ = [
-    "QuotaGate",
-    "QuotaPolicy",
-    "QuotaSnapshot",
-    "check_shared",
-    "read_retry_after",
-    "shared_gate",
-]

@@ -12,13 +12,13 @@ from typing import TypeAlias
 import attrs
 
 from bcshopper._quota.headers import QuotaSnapshot, read_retry_after
-from bcshopper._quota.local import QuotaState
+from bcshopper._quota.local import LocalQuota
 from bcshopper._quota.policy import QuotaPolicy
 
 OnWait: TypeAlias = Callable[[float, str], None]
 """Told how many seconds requests have to wait for quota, and why."""
 
-_WORTH_TELLING_ALL = 1.0
+_WORTH_TELLING_ALL = 1.0  # seconds; of shorter waits only the first in line is told
 
 
 @attrs.frozen(eq=False)
@@ -31,7 +31,7 @@ class _Waiter:
 class QuotaGate:
     """Lets requests through as the quota allows: first come, first served."""
 
-    def __init__(self, state: QuotaState) -> None:
+    def __init__(self, state: LocalQuota) -> None:
         self.state = state
         self._waiters: deque[_Waiter] = deque()
         self._timer: asyncio.TimerHandle | None = None

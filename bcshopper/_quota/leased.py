@@ -12,11 +12,11 @@ from bcshopper._quota.headers import QuotaSnapshot
 from bcshopper._quota.local import MARGIN, LocalQuota
 from bcshopper._quota.policy import QuotaPolicy
 
-_HORIZONS = 20
-_USUAL_HORIZON = 0.5
+_HORIZONS = 20  # leases that fit into a window, one after the other
+_USUAL_HORIZON = 0.5  # seconds, where there is no window
 _SHORTEST_PAUSE = 0.02
 """Between reports that ask for more, as a part of the horizon, for each process that asks."""
-_RETRY_AFTER = 1.0
+_RETRY_AFTER = 1.0  # seconds until the store of leases is asked again once it was away
 
 
 @attrs.frozen(kw_only=True)
@@ -91,8 +91,6 @@ class LeasedQuota(LocalQuota):
     Attributes:
         sharing: whether the last report was answered with a grant.
     """
-
-    snapshot: QuotaSnapshot | None
 
     def __init__(
         self, share: float, uniform: Callable[[float, float], float] = random.uniform

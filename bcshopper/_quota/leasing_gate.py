@@ -6,33 +6,20 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from bcshopper._quota.gate import QuotaGate
-from bcshopper._quota.leased import Grant, LeasedQuota, Report
+from bcshopper._quota.leased import Grant, LeasedQuota
 from bcshopper._quota.policy import QuotaPolicy
+
+if TYPE_CHECKING:
+    from bcshopper._quota.redis import QuotaStore  # which needs the extra
 
 _SLOWEST = 0.5
 """Seconds that an exchange may take; no request waits longer for it."""
-_LOOKS = 5
+_LOOKS = 5  # parts in which that time is waited, so that a loop held up is seen
 _log = logging.getLogger("bcshopper.quota")
-
-
-class LeaseStore(Protocol):
-    """Where the processes meet."""
-
-    async def exchange(self, report: Report) -> Grant:
-        """Hand in a report, and get the grant."""
-        ...
-
-    def explain(self, error: Exception) -> str:
-        """What went wrong and where, without any secret."""
-        ...
-
-    async def aclose(self) -> None:
-        """Let go of the network."""
-        ...
 
 
 class LeasingGate(QuotaGate):
@@ -43,11 +30,11 @@ class LeasingGate(QuotaGate):
         open_store: makes the store that it leases from; called when there is need of one.
     """
 
-    def __init__(self, state: LeasedQuota, open_store: Callable[[], LeaseStore]) -> None:
+    def __init__(self, state: LeasedQuota, open_store: Callable[[], QuotaStore]) -> None:
         super().__init__(state)
         self._leases = state
         self._open_store = open_store
-        self._store: LeaseStore | None = None
+        self._store: QuotaStore | None = None
         self._users: WeakSet[object] = WeakSet()
         self._asking = 0
         self._exchange: asyncio.Task[None] | None = None
@@ -142,7 +129,7 @@ class LeasingGate(QuotaGate):
         self._exchange = None
         self._let_through()
 
-    async def _take_leave(self, store: LeaseStore) -> None:
+    async def _take_leave(self, store: QuotaStore) -> None:
         now = asyncio.get_running_loop().time()
         try:
             try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
-from typing import Protocol
 
 from bcshopper._quota.headers import QuotaSnapshot
 from bcshopper._quota.policy import QuotaPolicy
@@ -14,44 +13,11 @@ MARGIN = 0.25
 """Seconds after a window's end before the next one is tried: clocks and networks are not exact."""
 _PATIENCE = 10.0
 """Seconds after which a request that went alone, to see, is no longer waited for."""
-_LONGEST_BACKOFF = 30.0
-_LONGEST_ASKED = 120.0
-_CEILING_LIFTED = 32.0
+_LONGEST_BACKOFF = 30.0  # seconds of a pause of ours
+_LONGEST_ASKED = 120.0  # seconds of a pause that the API asks for
+_CEILING_LIFTED = 32.0  # requests in flight; who gets so far is under no load any more
 _TOO_MANY = 429
 _UNAVAILABLE = 503
-
-
-class QuotaState(Protocol):
-    """What a gate asks and tells."""
-
-    snapshot: QuotaSnapshot | None
-    sent: int
-
-    def delay(self, now: float, policy: QuotaPolicy) -> float:
-        """Seconds until a request may go: 0 for now, infinity for once an answer has come."""
-        ...
-
-    def wait_for(self, now: float, policy: QuotaPolicy, ahead: int) -> float:
-        """Seconds until there is room for a request with `ahead` others before it."""
-        ...
-
-    def reason(self, now: float) -> str | None:
-        """Why requests wait for quota, for people; None if they wait for an answer only."""
-        ...
-
-    def started(self, now: float, policy: QuotaPolicy) -> None:
-        """A request goes out."""
-        ...
-
-    def withdrawn(self) -> None:
-        """A request that was let through did not go out after all."""
-        ...
-
-    def finished(
-        self, now: float, status: int | None, snapshot: QuotaSnapshot | None, asked: float | None
-    ) -> None:
-        """A request was answered, or (None) came to nothing; `asked` is the wait it asked for."""
-        ...
 
 
 class LocalQuota:

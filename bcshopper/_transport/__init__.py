@@ -16,26 +16,3 @@ from bcshopper._transport.messages import (
 from bcshopper._transport.problems import api_error, malformed, read_problems
 from bcshopper._transport.retry import Effect, RetryPolicy, effect_of
 from bcshopper._transport.transport import SessionStats, Transport
-
-__all__ = [
-    "UNWATCHED",
-    "Effect",
-    "MalformedDocumentError",
-    "Reply",
-    "Request",
-    "RetryPolicy",
-    "SessionStats",
-    "Transport",
-    "Watch",
-    "Wire",
-    "api_error",
-    "converter",
-    "count_fitting",
-    "effect_of",
-    "malformed",
-    "post",
-    "read_no_body",
-    "read_problems",
-    "split_fitting",
-    "with_ids",
-]

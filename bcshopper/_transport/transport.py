@@ -138,9 +138,8 @@ class Transport:
                     error = caught
             watch.failed(error)
             may_repeat = request.repeatable or effect_of(error) is Effect.NONE
-            if not may_repeat or not await self._back_off(
-                request, error, attempt, loop.time() - began
-            ):
+            elapsed = loop.time() - began
+            if not (may_repeat and await self._back_off(request, error, attempt, elapsed)):
                 raise error
 
     async def back_off(
@@ -292,13 +291,9 @@ class Transport:
                 f"in {wait:.1f} s, and max_wait is {longest:g} s",
                 status=429,
                 title="the wait for quota is longer than max_wait",
-                type=None,
-                errors={},
                 method=request.method,
                 url=str(request.url),
-                request_id=None,
                 retry_after=wait,
-                body="",
             )
 
     def _note_wait(self, seconds: float, reason: str) -> None:
