@@ -12,9 +12,10 @@ import tomllib
 import types
 from pathlib import Path
 
+import attrs
 import pytest
 
-from bcshopper.sandbox import Sandbox
+from bcshopper.sandbox import Fault, Faults, Rules, Sandbox
 from tests.docs.blocks import (
     BLOCKS,
     EXAMPLES,
@@ -145,6 +146,25 @@ def test_every_example_is_listed_and_tested():
     assert {name for name in names if f"]({name})" not in page or f'"{name}"' not in tests} == set()
 
 
+def test_the_sandboxs_page_tells_all_that_can_be_set():
+    """Every field of `Rules` with its default, every `Fault`, every parameter of `rule`."""
+    page = (ROOT / "bcshopper/sandbox/README.md").read_text()
+    rules = [f"| `{field.name}` | `{field.default!r}` |" for field in attrs.fields(Rules)]
+    faults = [
+        f"`{name}({', '.join(_parameters(method))})`"
+        for name, method in inspect.getmembers(Fault, inspect.ismethod)
+    ]
+    conditions = [f"| `{name}` |" for name in inspect.signature(Faults.rule).parameters]
+    told = rules + faults + conditions[2:]  # without `self` and the fault
+    assert [text for text in told if text not in page] == []
+
+
+def _parameters(function):
+    """As that page writes them: those that may be left out with a `=`."""
+    for name, parameter in inspect.signature(function).parameters.items():
+        yield f"{name}=" if parameter.kind is parameter.KEYWORD_ONLY else name
+
+
 def test_the_two_commands_are_there():
     """The demo and the test command are marked, one line each."""
     for name in ("demo", "test"):
@@ -173,13 +193,13 @@ def heading_anchors(text):
 
 @each_page
 def test_links_within_the_project_lead_somewhere(page):
-    """To a file that is there, or a heading of the same page."""
-    text = page.read_text()
-    for target in re.findall(r"\]\(([^)\s]+)\)", text):
-        if target.startswith("#"):
-            assert target[1:] in heading_anchors(text)
-        elif "://" not in target:
-            assert (page.parent / target).exists(), target
+    """To a file that is there, and a heading that it has."""
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if "://" not in target:
+            file, _, anchor = target.partition("#")
+            found = page.parent / file if file else page
+            assert found.exists(), target
+            assert not anchor or anchor in heading_anchors(found.read_text()), target
 
 
 @each_page
