@@ -7,6 +7,8 @@ from hypothesis import HealthCheck, settings
 
 from tests.virtual_time import VirtualTimeLoop
 
+collect_ignore = ["examples"]  # programs, run by tests/docs
+
 settings.register_profile(
     "default", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=False
 )

@@ -1,34 +1,38 @@
-"""README's web services, served as a user would, and the tests that README writes for one."""
+"""The web services of the examples, served as a user would, and the tests that come with one."""
 
 import asyncio
 import contextlib
+import importlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import textwrap
-import types
 from collections import Counter
 
 import attrs
 import pytest
 import uvicorn
 from aiohttp import ClientError, ClientSession, TCPConnector, web
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
 
+from bcshopper import SessionClosedError
 from bcshopper.sandbox import Fault, Rules, Sandbox
-from tests.readme import EXAMPLES, environment
+from tests.docs.blocks import EXAMPLES, environment
 
 SERVICES = ["service.py", "service_aiohttp.py"]
 
 
 def load(name, monkeypatch):
-    """The module that a block is; it is registered, as FastAPI looks annotations up there."""
-    module = types.ModuleType(name)
-    monkeypatch.setitem(sys.modules, name, module)
-    exec(compile(EXAMPLES[name], name, "exec", dont_inherit=True), module.__dict__)
-    return module
+    """The module that an example is, made anew: aiohttp serves an application only once."""
+    monkeypatch.syspath_prepend(EXAMPLES)
+    for path in EXAMPLES.glob("*.py"):
+        monkeypatch.delitem(sys.modules, path.stem, raising=False)
+    return importlib.import_module(name.removesuffix(".py"))
 
 
 @attrs.frozen
@@ -79,13 +83,14 @@ async def serve_aiohttp(app):
 
 
 @contextlib.asynccontextmanager
-async def serving(name, monkeypatch, **settings):
-    """Serve one of README's two on a sandbox of its own."""
+async def serving(name, monkeypatch, *, host=None, **settings):
+    """Serve one of the two on a sandbox of its own; `host` makes another app of its module."""
     serve = serve_aiohttp if name == "service_aiohttp.py" else serve_fastapi
     async with Sandbox(**{"customers": 1000, "profiles": 60} | settings) as sandbox:
         for variable, value in environment(sandbox).items():
             monkeypatch.setenv(variable, value)
-        app = load(name, monkeypatch).app
+        module = load(name, monkeypatch)
+        app = host(module) if host else module.app
         connector = TCPConnector(limit=0)
         async with serve(app) as url, ClientSession(url, connector=connector) as http:
             yield Served(sandbox, http)
@@ -153,6 +158,60 @@ async def test_what_the_store_refuses_is_a_422_with_its_reason(service):
     )
     assert refused[:2] == (422, '{"detail":"Customer `424242` does not exist"}')
     assert [answer[0] for answer in others] == [201] * 10
+
+
+def someones_app(module):
+    """An application that had routes and a lifespan before it included the example's."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_):
+        opened.append(True)
+        yield {"mine": "kept"}
+        opened.append(False)
+
+    opened = []
+    app = FastAPI(lifespan=lifespan)
+    handlers, middleware = dict(app.exception_handlers), list(app.user_middleware)
+    app.include_router(module.router, prefix="/shop")
+    assert (app.exception_handlers, app.user_middleware) == (handlers, middleware)
+
+    @app.get("/slow")
+    async def slow(request: Request, seconds: float):
+        await asyncio.sleep(seconds)
+        assert opened == [True]
+        return request.state.mine
+
+    @app.get("/fails")
+    async def fails(kind: str):
+        raise {"timeout": TimeoutError, "bcshopper": SessionClosedError}[kind]
+
+    @app.exception_handler(TimeoutError)
+    async def explain(*_):
+        return JSONResponse("the app's own words", 418)
+
+    return app
+
+
+async def test_the_routes_leave_the_rest_of_an_application_alone(monkeypatch):
+    """Deadline and error answers are theirs alone, whichever app includes them, at which prefix."""
+    name = "profile_routes.py"
+    async with serving(name, monkeypatch, host=someones_app) as service:
+        assert await service.status("PUT", "/shop/customers/500/profile") == 201
+        assert await service.status("GET", "/shop/profiles?page=0") == 422
+        # no deadline, and nobody reads its header
+        status, text, _ = await service.ask("GET", "/slow?seconds=90", X_Request_Timeout="0.1")
+        assert (status, text) == (200, '"kept"')
+        assert await service.status("GET", "/slow?seconds=0", X_Request_Timeout="soon") == 200
+        assert (await service.ask("GET", "/fails?kind=timeout"))[:2] == (
+            418,
+            '"the app\'s own words"',
+        )
+        assert await service.status("GET", "/fails?kind=bcshopper") == 500
+        # while theirs are as in an app of their own
+        service.sandbox.faults.queue(Fault.stall(), Fault.error(401))
+        late = await service.ask("GET", "/shop/profiles", X_Request_Timeout="0.2")
+        assert late[:2] == (504, '{"detail":"no answer in time; asking again is safe"}')
+        assert await service.status("GET", "/shop/profiles") == 502
 
 
 BROKEN = [
@@ -273,6 +332,27 @@ async def test_the_aiohttp_service_does_the_same(service_aiohttp):
         assert await served.status(method, path) == 422
 
 
+async def test_the_aiohttp_service_can_be_a_part_of_another(monkeypatch):
+    """Whose other routes keep their own time and their own errors."""
+
+    async def slow(_):
+        await asyncio.sleep(90)
+        raise SessionClosedError
+
+    def host(module):
+        app = web.Application()
+        app.router.add_get("/slow", slow)
+        app.add_subapp("/shop", module.app)
+        return app
+
+    async with serving("service_aiohttp.py", monkeypatch, host=host) as served:
+        assert await served.status("PUT", "/shop/customers/500/profile") == 200
+        assert await served.status("GET", "/slow") == 500
+        served.sandbox.faults.queue(Fault.error(401), Fault.stall())
+        assert await served.status("GET", "/shop/profiles/1") == 502
+        assert await served.status("GET", "/shop/profiles/1") == 504
+
+
 COUNTED = {
     "service.py": """
         import sys, service
@@ -317,7 +397,6 @@ async def program(name, folder, sandbox, *options):
 
     It prints how many requests it took, and has had one.
     """
-    (folder / name).write_text(EXAMPLES[name])
     (folder / "counted.py").write_text(textwrap.dedent(COUNTED[name]))
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -325,7 +404,8 @@ async def program(name, folder, sandbox, *options):
     with printed.open("w") as stdout, complaints.open("w") as stderr:
         process = await asyncio.create_subprocess_exec(
             sys.executable, *options, "counted.py", str(port),
-            cwd=folder, env={**os.environ, **environment(sandbox)}, stdout=stdout, stderr=stderr,
+            cwd=folder, env={**os.environ, **environment(sandbox), "PYTHONPATH": str(EXAMPLES)},
+            stdout=stdout, stderr=stderr,
         )  # fmt: skip
     # a connection of its own for each request: none is closed while it waits for another one
     connector = TCPConnector(limit=0, force_close=True)
@@ -414,9 +494,9 @@ async def test_a_shutdown_leaves_no_warning(name, tmp_path):
 
 @pytest.mark.real_time
 def test_the_tests_of_the_web_service_pass(tmp_path):
-    """In a project that has these two files and nothing else."""
-    for name in ("service.py", "test_service.py"):
-        (tmp_path / name).write_text(EXAMPLES[name])
+    """In a project that has these files and nothing else."""
+    for name in ("service.py", "profile_routes.py", "test_service.py"):
+        shutil.copy(EXAMPLES / name, tmp_path)
     done = subprocess.run(
         [sys.executable, "-X", "dev", "-W", "error", "-m", "pytest", "-q", "-p", "no:asyncio"],
         cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60,

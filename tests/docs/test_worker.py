@@ -1,4 +1,4 @@
-"""README's event-driven worker: its three files, run as programs against each broker."""
+"""The event-driven worker of the examples: its files, run as programs against each broker."""
 
 import asyncio
 import inspect
@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import socket
+import subprocess
 import sys
 import time
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -22,11 +23,10 @@ from aiohttp import ClientSession
 from standardwebhooks import Webhook
 
 from bcshopper.sandbox import Fault, Sandbox
-from tests.readme import EXAMPLES
+from tests.docs.blocks import EXAMPLES, environment
 
 pytestmark = pytest.mark.real_time
 
-FILES = ("queue_setting.py", "receiver.py", "worker.py")
 SECRET = "aGFyZCB0byBndWVzcw=="
 READY = {"receiver.py": "Running on", "worker.py": "started successfully"}
 EVENTS = 5000
@@ -118,14 +118,12 @@ async def broker(request):
 
 
 class Example:
-    """The example's programs, as one deploys them."""
+    """The example's programs, as one deploys them; they share `queue_setting.py`."""
 
     def __init__(self, folder, settings):
         self.folder = folder
         self.environment = {**os.environ, **settings, "PYTHONUNBUFFERED": "1"}
         self.running = []
-        for name in FILES:
-            (folder / name).write_text(EXAMPLES[name])
 
     async def start(self, program):
         """Start a program and wait until it is ready."""
@@ -133,7 +131,7 @@ class Example:
         with log.open("wb") as output:
             process = await asyncio.create_subprocess_exec(
                 sys.executable, program,
-                cwd=self.folder, env=self.environment, stdout=output, stderr=output,
+                cwd=EXAMPLES, env=self.environment, stdout=output, stderr=output,
             )  # fmt: skip
         process.log = log
         self.running.append(process)
@@ -178,11 +176,8 @@ async def deployed(broker, sandbox, folder, **settings):
         "REDELIVER_AFTER": "4",
         "WEBHOOK_SECRET": SECRET,
         "PORT": str(port),
-        "BIGCOMMERCE_STORE_HASH": sandbox.store_hash,
-        "BIGCOMMERCE_ACCESS_TOKEN": sandbox.access_token,
-        "BIGCOMMERCE_BASE_URL": sandbox.url,
     }
-    example = Example(folder, {**defaults, **settings})
+    example = Example(folder, {**defaults, **environment(sandbox), **settings})
     example.url = f"http://127.0.0.1:{port}/webhooks"
     try:
         yield example
@@ -369,3 +364,15 @@ async def test_only_what_has_an_outcome_is_acknowledged(broker, tmp_path):
             await eventually(lambda: "AuthenticationError" in log())
             await example.stop(worker)
         assert await broker.is_empty()
+
+
+@pytest.mark.parametrize("program", READY)
+def test_a_broker_that_is_none_of_these_is_refused(program):
+    """The setting in "queue_setting.py" names what it takes, and nothing is started."""
+    done = subprocess.run(
+        [sys.executable, program],
+        cwd=EXAMPLES, env={**os.environ, "BROKER_URL": "kafka://host", "WEBHOOK_SECRET": SECRET},
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "nats, amqp or redis, not 'kafka'" in done.stderr

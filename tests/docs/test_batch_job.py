@@ -1,4 +1,4 @@
-"""README's batch job, run as a program against PostgreSQL."""
+"""The batch job of the examples, run as a program against PostgreSQL."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import pytest
 from psycopg.sql import SQL, Identifier
 
 from bcshopper.sandbox import Fault, Sandbox
-from tests.readme import EXAMPLES
+from tests.docs.blocks import EXAMPLES, environment
 
 pytestmark = pytest.mark.real_time
 
@@ -68,24 +68,16 @@ def database():
 
 
 @pytest.fixture
-def start(database, tmp_path):
+def start(database):
     """Starts the job, and ends what is left of it."""
-    (tmp_path / "batch_job.py").write_text(EXAMPLES["batch_job.py"])
     started = []
 
     def start(sandbox, *arguments):
         arguments = arguments or ("-W", "error", "batch_job.py")
-        environment = {
-            **os.environ,
-            "DATABASE_URL": database.url,
-            "BIGCOMMERCE_STORE_HASH": sandbox.store_hash,
-            "BIGCOMMERCE_ACCESS_TOKEN": sandbox.access_token,
-            "BIGCOMMERCE_BASE_URL": sandbox.url,
-        }
         job = subprocess.Popen(
             [sys.executable, *arguments],
-            cwd=tmp_path, env=environment, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            cwd=EXAMPLES, env={**os.environ, **environment(sandbox), "DATABASE_URL": database.url},
+            text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
         started.append(job)
         return job
