@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 from bcshopper._batch.ledger import BadId, Ledger
 from bcshopper._inputs import AnyIterable, collect, iterate
 from bcshopper._outcomes import BatchReport, Outcome
-from bcshopper._transport import Effect, Transport, Watch, effect_of
+from bcshopper._transport import Transport, Watch
 from bcshopper.errors import (
     AuthenticationError,
     BCShopperError,
@@ -96,13 +96,7 @@ class Batch(Generic[ItemT]):
             self._on_send()
             ledger.sent(items)
 
-        def failed(error: BCShopperError) -> None:
-            if effect_of(error) is Effect.UNKNOWN:
-                ledger.doubt(items, error)
-            else:
-                ledger.without_effect(items)
-
-        return Watch(going_out, failed)
+        return Watch(going_out, functools.partial(ledger.failed, items))
 
     async def report(self, ids: AnyIterable[Any], *, check: bool) -> BatchReport[ItemT]:
         """Run over ids that fit in memory, all checked first."""

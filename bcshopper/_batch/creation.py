@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import copy
 import functools
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from enum import Enum
 from typing import Generic, TypeVar
 from uuid import UUID
 
@@ -33,7 +35,6 @@ from bcshopper.errors import (
     BCShopperError,
     ConflictError,
     ResponseFormatError,
-    ServerError,
     SessionClosedError,
     TransportError,
 )
@@ -42,8 +43,11 @@ ItemT = TypeVar("ItemT")
 ErrorT = TypeVar("ErrorT", bound=BCShopperError)
 T = TypeVar("T")
 
-# A gateway gave up on a server that may still be at work, so that a look-up can come too early.
-_MAY_LAND_LATE = frozenset({502, 504})
+# The API documents no code for these: its words are all there is.
+_EXISTS = re.compile(r"\b(already|exists?|duplicate|taken)\b", re.IGNORECASE)
+_MISSING = re.compile(r"n.t exist|no such|not found|unknown|no longer", re.IGNORECASE)
+_MOST_SAID = 500  # characters of a second error within a first one
+_INVALID = re.compile(r"not valid|invalid|must be", re.IGNORECASE)
 
 
 @attrs.frozen
@@ -86,16 +90,17 @@ class Verdict(Generic[ItemT]):
 
     Attributes:
         created: the new profiles, by item.
-        refused: the error, by item that the answer names.
-        silent: the items of which the answer says nothing.
-        error: why they are not created: an `APIError` that names nobody, a `ResponseFormatError`
-            where a success leaves them out, or None where others are to blame.
+        refused: the error, by item that the answer refuses by name.
+        doubtful: the error, by item of which the answer leaves open what became.
+        silent: the items of which it says nothing, while it refuses others by name.
+        refusal: why all of the rest is refused, if the answer does not say because of whom.
     """
 
     created: Mapping[ItemT, ShopperProfile]
     refused: Mapping[ItemT, APIError]
-    silent: Sequence[ItemT]
-    error: APIError | ResponseFormatError | None
+    doubtful: Mapping[ItemT, BCShopperError]
+    silent: Sequence[ItemT] = ()
+    refusal: APIError | None = None
 
 
 def read_verdict(
@@ -104,7 +109,8 @@ def read_verdict(
     """Read any documented answer: all created, all refused, or some of each.
 
     Raises:
-        MalformedDocumentError: a successful answer is not the documented one.
+        MalformedDocumentError: a successful answer is not the documented one, or contradicts
+            itself.
     """
     refusing = reply.status >= 400  # noqa: PLR2004 - HTTP
     try:
@@ -113,24 +119,70 @@ def read_verdict(
         if not refusing:
             raise
         rows = ()
-    sent = set(items)
-    created = {item: row for row in rows if (item := creates.item_of(row)) in sent}
+    created = _by_item(rows, creates.item_of, frozenset(items))
     problems = read_problems(reply.body)
-    refused: dict[ItemT, APIError] = {}
+    named: dict[ItemT, APIError] = {}
     for problem in problems:
         for position, words in problem.words_by_position(len(items)).items():
-            item = items[position]
-            if item not in created:
-                named = attrs.evolve(problem, errors={str(position): words})
-                refused[item] = api_error(request, reply, named)
-    silent = [item for item in items if item not in created and item not in refused]
-    error: APIError | ResponseFormatError | None = None
-    if silent and not refused:
-        if refusing or problems:
-            error = api_error(request, reply)
-        else:
-            error = malformed(request, reply, f"it leaves out {silent[0]}", "$.data")
-    return Verdict(created, refused, silent, error)
+            own = attrs.evolve(problem, errors={str(position): words})
+            named[items[position]] = api_error(request, reply, own)
+    doubtful: dict[ItemT, BCShopperError] = {
+        # An error of the server's own refuses nobody, and nobody is both created and refused.
+        item: error
+        for item, error in named.items()
+        if item in created or effect_of(error) is not Effect.REFUSED
+    }
+    refused = {item: error for item, error in named.items() if item not in doubtful}
+    created = {item: row for item, row in created.items() if item not in doubtful}
+    silent = [item for item in items if item not in created and item not in named]
+    if not silent or refused:
+        return Verdict(created, refused, doubtful, silent)
+    if refusing or problems:
+        error = api_error(request, reply)
+        if effect_of(error) is Effect.REFUSED and not doubtful:
+            return Verdict(created, refused, doubtful, silent, error)
+        doubtful.update(dict.fromkeys(silent, error))
+    else:
+        why = malformed(request, reply, f"it leaves out {silent[0]}", "$.data")
+        doubtful.update(dict.fromkeys(silent, why))
+    return Verdict(created, refused, doubtful)
+
+
+def _by_item(
+    rows: Sequence[ShopperProfile],
+    item_of: Callable[[ShopperProfile], ItemT],
+    sent: frozenset[ItemT],
+) -> dict[ItemT, ShopperProfile]:
+    """The rows of an answer, by item; none of another's, no item and no profile twice."""
+    by_item = {item_of(row): row for row in rows}
+    if not sent.issuperset(by_item):
+        stranger = next(item for item in by_item if item not in sent)
+        raise MalformedDocumentError(f"it has {stranger}, which was not sent", "$.data")
+    if len(by_item) < len(rows) or len({row.id for row in rows}) < len(rows):
+        raise MalformedDocumentError("it has the same one twice", "$.data")
+    return by_item
+
+
+class Claim(Enum):
+    """What the server's words for one item that it refuses say of whether it exists already."""
+
+    EXISTS = "exists"
+    MAYBE = "maybe"
+    """A conflict, in words that do not say with what."""
+    UNSAID = "unsaid"
+    MISSING = "missing"
+    """What it is to be made of does not exist."""
+
+
+def read_claim(error: APIError) -> Claim:
+    """Read the words of a refusal that is about one item."""
+    words = "; ".join(error.errors.values()) or error.title
+    is_conflict = isinstance(error, ConflictError)
+    if _MISSING.search(words):
+        return Claim.UNSAID if is_conflict else Claim.MISSING
+    if _EXISTS.search(words):
+        return Claim.EXISTS
+    return Claim.MAYBE if is_conflict and not _INVALID.search(words) else Claim.UNSAID
 
 
 class _Creation(Generic[ItemT]):
@@ -142,8 +194,9 @@ class _Creation(Generic[ItemT]):
         self._batch = batch
         self._ledger = ledger
         self._looked_up = False
-        self._lost = 0
+        self._tries = 0
         self._began = asyncio.get_running_loop().time()
+        self._called_existing: dict[ItemT, APIError] = {}  # by the server, in these words
 
     async def run(self) -> None:
         await Halving(self._attempt, self._reject).run(self._ledger.items)
@@ -157,79 +210,101 @@ class _Creation(Generic[ItemT]):
             )
             try:
                 verdict: Verdict[ItemT] = await self._transport.send(
-                    request,
-                    read,
-                    self._batch.watch(self._ledger, todo),
+                    request, read, self._batch.watch(self._ledger, todo)
                 )
             except (APIError, TransportError, ResponseFormatError) as error:
                 if effect_of(error) is not Effect.UNKNOWN:
-                    self._ledger.failed(todo, error)
                     raise
-                todo = await self._recover(request, todo, error)
+                todo = await self._recover(request, dict.fromkeys(todo, error))
                 continue
             for item, row in verdict.created.items():
                 self._ledger.settle(item, self._creates.done, profile_id=row.id, profile=row)
-            if isinstance(verdict.error, ResponseFormatError):
-                todo = await self._recover(request, verdict.silent, verdict.error)
-                continue
-            self._ledger.without_effect(verdict.silent)
-            if verdict.error is None:
-                await self._settle_refused(verdict.refused)
-                todo = self._ledger.unsettled(verdict.silent)
-                continue
-            rest = await self._leave_out_existing(verdict.silent, verdict.error)
-            if rest is None:
-                return Refusal(verdict.silent, verdict.error)
+            self._ledger.without_effect([*verdict.refused, *verdict.silent])
+            doubtful = {**verdict.doubtful, **await self._settle_refused(verdict.refused)}
+            rest: Sequence[ItemT] = self._ledger.unsettled(verdict.silent)
+            if verdict.refusal is not None:
+                outcome = await self._explain_refusal(rest, verdict.refusal)
+                if isinstance(outcome, Refusal):
+                    return outcome
+                doubtful.update(outcome)
+                rest = [i for i in self._ledger.unsettled(rest) if i not in outcome]
+            if doubtful:
+                rest = [*await self._recover(request, doubtful), *self._ledger.unsettled(rest)]
             todo = rest
         return None
 
     def _reject(self, item: ItemT, error: APIError) -> None:
         self._ledger.refused([item], error)
 
-    async def _settle_refused(self, refused: Mapping[ItemT, APIError]) -> None:
-        """Those who are refused because they have a profile are as they should be."""
-        failure = None
-        if any(isinstance(error, ConflictError) for error in refused.values()):
-            failure = await self._settle_existing(self._ledger.pending)
-        for item in self._ledger.unsettled(refused):
-            error = refused[item]
-            if failure is not None and isinstance(error, ConflictError):
-                error = _unresolved(error, failure)
-            self._reject(item, error)
+    async def _settle_refused(
+        self, refused: Mapping[ItemT, APIError]
+    ) -> Mapping[ItemT, BCShopperError]:
+        """Those who are refused because they have a profile are as they should be.
 
-    async def _leave_out_existing(
+        Returns:
+            Those that stay in doubt, with the reason.
+        """
+        claims = {item: read_claim(error) for item, error in refused.items()}
+        failure = None
+        if not {Claim.MISSING}.issuperset(claims.values()):
+            failure = await self._settle_existing(self._ledger.pending)
+        doubtful: dict[ItemT, BCShopperError] = {}
+        for item in self._ledger.unsettled(refused):
+            error, claim = refused[item], claims[item]
+            if claim is Claim.EXISTS:
+                self._called_existing[item] = error
+            if claim is Claim.MISSING:
+                self._reject(item, error)
+            elif failure is not None:
+                doubtful[item] = _unresolved(error, failure)
+            elif claim is Claim.UNSAID:
+                self._reject(item, error)
+            else:
+                doubtful[item] = _contradicted(error)
+        return doubtful
+
+    async def _explain_refusal(
         self, items: Sequence[ItemT], error: APIError
-    ) -> Sequence[ItemT] | None:
-        """After a refusal that names nobody: who may be resent, or None if nothing explains it."""
-        is_conflict = isinstance(error, ConflictError)
-        if self._looked_up and not (is_conflict and len(items) == 1):
-            return None
+    ) -> Mapping[ItemT, BCShopperError] | Refusal[ItemT]:
+        """After a refusal that names nobody: settle those that may be why.
+
+        Returns:
+            Those that stay in doubt, with the reason; the rest may be resent. Or the refusal, if
+            nothing explains it.
+        """
+        if len(items) == 1 and read_claim(error) in {Claim.EXISTS, Claim.MAYBE}:
+            return await self._settle_refused({items[0]: error})
+        if self._looked_up:
+            return Refusal(items, error)
         failure = await self._settle_existing(self._ledger.pending)
-        if failure is not None and is_conflict:
+        if failure is not None:
             # Most of a chunk may exist, and each would cost a search: not worth the requests.
-            self._ledger.refused(items, _unresolved(error, failure))
-            return ()
-        rest = self._ledger.unsettled(items)
-        return rest if len(rest) < len(items) else None
+            return dict.fromkeys(items, _unresolved(error, failure))
+        if len(self._ledger.unsettled(items)) == len(items):
+            return Refusal(items, error)
+        return {}
 
     async def _recover(
-        self, request: Request, items: Sequence[ItemT], error: BCShopperError
+        self, request: Request, doubtful: Mapping[ItemT, BCShopperError]
     ) -> Sequence[ItemT]:
-        """After an answer that never came: settle who has a profile, return who may be resent."""
-        self._lost += 1
-        self._ledger.doubt(items, error)
+        """Settle who has a profile after all, and return who may be resent."""
+        self._tries += 1
+        for item, error in doubtful.items():
+            self._ledger.doubt([item], error)
+        first = next(iter(doubtful.values()))
         elapsed = asyncio.get_running_loop().time() - self._began
-        may_go_on = await self._transport.back_off(request, error, self._lost, elapsed)
-        failure = await self._settle_existing(items)
-        rest = self._ledger.unsettled(items)
-        if failure is not None:
-            self._ledger.explain(rest, _unresolved(error, failure))
-            return ()
-        if isinstance(error, ServerError) and error.status not in _MAY_LAND_LATE:
-            self._ledger.clear_doubts(rest, error)
-        if may_go_on:
+        may_go_on = await self._transport.back_off(request, first, self._tries, elapsed)
+        failure = await self._settle_existing(list(doubtful))
+        rest = self._ledger.unsettled(doubtful)
+        if failure is None and may_go_on:
             return rest
-        self._ledger.refused(rest, error)
+        for item in rest:
+            reason = doubtful[item]
+            if failure is not None and reason.__cause__ is None:
+                reason = _unresolved(reason, failure)
+            self._ledger.explain([item], reason)
+            if item in self._called_existing:
+                self._ledger.settle(item, Status.EXISTS, error=reason)
         return ()
 
     async def _settle_existing(self, items: Sequence[ItemT]) -> BCShopperError | None:
@@ -249,9 +324,22 @@ class _Creation(Generic[ItemT]):
         return None
 
 
+def _contradicted(error: APIError) -> ResponseFormatError:
+    """Why nobody can tell: the server says that it is there, and then that it is not."""
+    return ResponseFormatError(
+        f"{error}; but a look-up finds no profile",
+        method=error.method,
+        url=error.url,
+        status=error.status,
+        field="$.errors",
+        excerpt=error.body[:200],
+    )
+
+
 def _unresolved(error: ErrorT, failure: BCShopperError) -> ErrorT:
-    """The same error, which says that looking the customer up failed too."""
+    """The same error, which says that looking the items up failed too."""
     explained = copy.copy(error)
-    explained.args = (f"{error}; looking up who has a profile failed too: {failure}",)
+    why = str(failure)[:_MOST_SAID]
+    explained.args = (f"{error}; looking up who has a profile failed too: {why}",)
     explained.__cause__ = failure
     return explained

@@ -81,15 +81,20 @@ class Deletes:
         try:
             await batch.transport.send(self.request(ids), read_no_body, batch.watch(ledger, ids))
         except APIError as error:
-            if error.status in _DIVISIBLE:
-                watch = Watch(going_out=batch.check)
-                if not isinstance(error, NotFoundError) or await self.is_there(watch):
-                    return Refusal(ids, error)
-            ledger.failed(ids, error)
-            raise
-        except BCShopperError as error:
-            ledger.failed(ids, error)
-            raise
+            if error.status not in _DIVISIBLE:
+                raise
+            if isinstance(error, NotFoundError) and not await self._is_there(batch, ledger, ids):
+                raise
+            return Refusal(ids, error)
         for one in ids:
             ledger.settle(one, self.done, profile_id=one)
         return None
+
+    async def _is_there(
+        self, batch: Batch[UUID], ledger: Ledger[UUID], ids: Sequence[UUID]
+    ) -> bool:
+        try:
+            return await self.is_there(Watch(going_out=batch.check))
+        except BCShopperError as error:
+            ledger.doubt(ids, error)  # whether they are gone, or all of it, nobody can tell
+            raise

@@ -72,12 +72,6 @@ class Ledger(Generic[ItemT]):
         for item in items:
             self._doubts.setdefault(item, error)
 
-    def clear_doubts(self, items: Iterable[ItemT], error: BCShopperError) -> None:
-        """What `error` left in doubt did not take effect, as has been found out."""
-        for item in items:
-            if self._doubts.get(item) is error:
-                del self._doubts[item]
-
     def explain(self, items: Iterable[ItemT], error: BCShopperError) -> None:
         """Say better why these are in doubt."""
         for item in items:
@@ -92,14 +86,11 @@ class Ledger(Generic[ItemT]):
                 self.settle(item, Status.REJECTED, error=error)
 
     def failed(self, items: Iterable[ItemT], error: BCShopperError) -> None:
-        """Draw the consequence for the ids of a request that failed for good."""
-        match effect_of(error):
-            case Effect.NONE:
-                self.without_effect(items)
-            case Effect.REFUSED:
-                self.refused(items, error)
-            case Effect.UNKNOWN:
-                self.doubt([item for item in items if item in self._in_flight], error)
+        """The request in flight with these failed so."""
+        if effect_of(error) is Effect.UNKNOWN:
+            self.doubt(items, error)
+        else:
+            self.without_effect(items)
 
     def outcomes(self, error: BCShopperError | None = None) -> list[Outcome[ItemT]]:
         """One outcome per id, in order; `error` is why the batch stopped, if it did."""

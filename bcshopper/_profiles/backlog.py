@@ -26,7 +26,7 @@ import attrs
 from bcshopper._batch import MAX_PER_WRITE
 from bcshopper._listing import MAX_LIMIT
 from bcshopper._outcomes import Outcome, Status
-from bcshopper.errors import ConflictError
+from bcshopper.errors import ResponseFormatError
 
 ItemT = TypeVar("ItemT")
 
@@ -388,7 +388,7 @@ class Backlog:
             turn = creation.overtaken.get(profile_id, math.inf)
             deletion = self.deletes.known.get(profile_id)
             return turn if deletion is None else min(turn, deletion.turn)
-        if answer.status is Status.REJECTED and isinstance(answer.error, ConflictError):
+        if answer.status is Status.EXISTS or isinstance(answer.error, ResponseFormatError):
             # The profile was there, and when it was looked up it was not.
             return min(self.deletes.turns.oldest, *creation.overtaken.values(), math.inf)
         return math.inf

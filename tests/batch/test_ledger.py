@@ -77,11 +77,9 @@ def test_doubt_has_a_reason_and_outlives_later_requests():
     ledger.doubt([1, 2], GARBLED)
     ledger.sent([1, 2])
     ledger.without_effect([1, 2])
-    ledger.clear_doubts([2, 7], GARBLED)
-    ledger.clear_doubts([1], LATER)  # that is not why
     assert ledger.outcomes(LATER) == [
         Outcome(1, Status.UNKNOWN, error=GARBLED),
-        Outcome(2, Status.NOT_SENT, error=LATER),
+        Outcome(2, Status.UNKNOWN, error=GARBLED),
     ]
 
 
@@ -113,7 +111,7 @@ def test_a_settled_id_has_its_outcome_with_all_that_is_known():
 
 
 FAILURES = [
-    *((api(code), Status.REJECTED) for code in (400, 401, 403, 404, 405, 409, 413, 415, 422)),
+    *((api(code), Status.NOT_SENT) for code in (400, 401, 403, 404, 405, 409, 413, 415, 422)),
     *((api(code), Status.UNKNOWN) for code in (408, 423, 425, 500, 502, 503, 504, 507)),
     (api(429), Status.NOT_SENT),
     (lost(sent=False), Status.NOT_SENT),
@@ -124,8 +122,8 @@ FAILURES = [
 
 
 @pytest.mark.parametrize(("error", "status"), FAILURES)
-def test_a_request_that_failed_for_good_decides_about_its_ids(error, status):
-    """Refused, surely without effect, or unknown; ids of other requests are not concerned."""
+def test_a_request_that_failed_leaves_its_ids_as_they_were_or_in_doubt(error, status):
+    """That the server refuses a request says nothing of an id in it: only `refused` rejects."""
     ledger = Ledger([1, 2, 3])
     ledger.sent([1, 2])
     ledger.failed([1, 2], error)
@@ -145,13 +143,13 @@ def test_a_request_that_failed_for_good_ends_no_doubt_over_an_earlier_one(error,
     assert ledger.outcomes()[0].error is LATER
 
 
-@pytest.mark.parametrize("error", [SessionClosedError("closed"), InvalidInputError("refused")])
-def test_a_failure_before_anything_left_leaves_no_doubt(error):
+def test_what_was_in_flight_when_the_session_was_closed_stays_unknown():
     """What never went out is `NOT_SENT`; only what did is `UNKNOWN`."""
+    error = SessionClosedError("closed")
     ledger = Ledger([1, 2])
     ledger.sent([1])
-    ledger.failed([1, 2], error)
-    assert ledger.outcomes(error) == [
+    ledger.error = error
+    assert ledger.outcomes() == [
         Outcome(1, Status.UNKNOWN, error=error),
         Outcome(2, Status.NOT_SENT, error=error),
     ]
@@ -173,9 +171,7 @@ groups = st.lists(items, max_size=6)
 failures = st.sampled_from([api(401), api(422), api(429), api(503), lost(sent=True), GARBLED])
 steps = st.one_of(
     st.tuples(st.sampled_from(["sent", "without_effect"]), groups),
-    st.tuples(
-        st.sampled_from(["doubt", "clear_doubts", "explain", "refused", "failed"]), groups, failures
-    ),
+    st.tuples(st.sampled_from(["doubt", "explain", "refused", "failed"]), groups, failures),
     st.tuples(st.just("settle"), items, st.sampled_from(Status)),
 )
 

@@ -128,21 +128,22 @@ async def test_a_chunk_of_strangers_that_are_not_named_stays_affordable():
 
 @pytest.mark.parametrize("names_items", [True, False])
 async def test_a_refused_look_up_is_said_and_nothing_is_guessed(names_items):
-    """After a conflict without look-up: refused, in the server's words, with the reason."""
+    """Whom the server calls existing exists, without an id; of the others nobody can tell."""
     rules = Rules(names_items=names_items)
     async with Sandbox(customers=50, profiles=3, rules=rules) as sandbox:
         sandbox.faults.rule(Fault.error(403), path="customers")
         async with sandbox.session() as session:
             report = await session.shopper_profiles.create(range(1, 51), check=False)
-        assert report.failed
-        for outcome in report.failed:
-            assert outcome.status is Status.REJECTED
+        for outcome in report.existing if names_items else report.failed:
+            assert outcome.status is (Status.EXISTS if names_items else Status.UNKNOWN)
+            assert outcome.profile_id is None
             assert isinstance(outcome.error, ConflictError)
             assert isinstance(outcome.error.__cause__, PermissionDeniedError)
             assert "looking up who has a profile failed too" in str(outcome.error)
         for outcome in report.created:
             assert sandbox.store.customers[outcome.item] == outcome.profile_id
         assert len(report.created) == (47 if names_items else 0)
+        assert len(report.existing) == (3 if names_items else 0)
         assert posts(sandbox) <= 2
 
 
@@ -158,13 +159,13 @@ async def test_a_lost_answer_that_cannot_be_looked_up_is_unknown():
         assert posts(sandbox) == 1
 
 
-async def test_a_server_that_keeps_failing_is_believed_once_looked_up():
-    """500 on every POST, and no profile was made: rejected, with its error, after all attempts."""
+async def test_a_server_that_keeps_failing_is_not_believed():
+    """500 on every POST, and no profile is found: one may still come of it, so it is unknown."""
     retry = RetryPolicy(attempts=3)
     async with Sandbox(customers=50) as sandbox, sandbox.session(retry=retry) as session:
         sandbox.faults.rule(Fault.error(500), method="POST")
         report = await session.shopper_profiles.create(range(1, 51), check=False)
-        assert {o.status for o in report} == {Status.REJECTED}
+        assert {o.status for o in report} == {Status.UNKNOWN}
         assert isinstance(report[0].error, ServerError)
         assert posts(sandbox) == 3
 
@@ -190,7 +191,8 @@ async def test_what_is_fatal_stops_the_batch_at_once(verb, status):
         # After the 404 of a DELETE the store itself is asked for, while others still go out.
         assert session.stats.requests <= (21 if (verb, status) == ("delete", 404) else 10)
         assert len(report) == 3000
-        assert {o.status for o in report} == {Status.REJECTED, Status.NOT_SENT}
+        assert {o.status for o in report} == {Status.NOT_SENT}
+        assert {o.error.status for o in report} == {status}
         assert len(sandbox.store.profiles) == 3000
 
 
