@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
+from uuid import UUID
 
 import attrs
 from multidict import MultiMapping
@@ -17,6 +19,7 @@ TYPE = "https://developer.bigcommerce.com/api-docs/getting-started/api-status-co
 MAX_PER_WRITE = 50
 _JSON = "application/json"
 _LONGEST_NUMBER = 18
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 
 
 @attrs.frozen
@@ -30,13 +33,23 @@ class Answer:
 
 @attrs.frozen
 class Call:
-    """What came, once it is known to be for this store."""
+    """What came, once it is known to be for this store.
+
+    Attributes:
+        method: its HTTP method.
+        query: its query.
+        content_type: the type of its body, in lower case and without parameters.
+        body: its body.
+        failing: the items that the store fails for.
+        within: the id in the middle of its path, where it has one.
+    """
 
     method: str
     query: MultiMapping[str]
     content_type: str
     body: bytes
     failing: Failing | None = None
+    within: str = ""
 
 
 class Refused(Exception):  # noqa: N818 - an answer, not a failure
@@ -72,19 +85,42 @@ def read_items(call: Call, what: str) -> list[Any]:
 
 def read_page_and_limit(call: Call, rules: Rules) -> tuple[int, int]:
     """Which page of a list is asked for, of how many items."""
-    values: list[int] = []
-    for name, default in (("page", "1"), ("limit", str(min(50, rules.max_limit)))):
-        text = call.query.get(name, default)
-        if not is_number(text) or int(text) < 1:
-            raise Refused(422, f"{name} must be a whole number from 1, not `{text:.50}`")
-        values.append(int(text))
-    number, limit = values
-    if limit > rules.max_limit:
-        if rules.above_max_limit == "refuse":
-            title = f"limit is at most {rules.max_limit}"
-            raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, title)
-        limit = rules.max_limit
-    return number, limit
+    return _read_number(call, "page", 1), read_limit(call, rules)
+
+
+def read_limit(call: Call, rules: Rules) -> int:
+    """How many items of a list are asked for."""
+    limit = _read_number(call, "limit", min(50, rules.max_limit))
+    if limit > rules.max_limit and rules.above_max_limit == "refuse":
+        title = f"limit is at most {rules.max_limit}"
+        raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, title)
+    return min(limit, rules.max_limit)
+
+
+def _read_number(call: Call, name: str, default: int) -> int:
+    text = call.query.get(name, str(default))
+    if not is_number(text) or int(text) < 1:
+        raise Refused(422, f"{name} must be a whole number from 1, not `{text:.50}`")
+    return int(text)
+
+
+def read_uuids(call: Call, rules: Rules) -> list[UUID]:
+    """The UUIDs of `id:in`."""
+    texts = read_ids(call)
+    ids = [read_uuid(text) for text in texts]
+    wrong = {
+        str(p): f"`{text:.50}` is not a UUID"
+        for p, (text, found) in enumerate(zip(texts, ids, strict=True))
+        if found is None
+    }
+    if wrong:
+        raise Refused(422, "id:in must hold UUIDs", wrong if rules.names_items else None)
+    return [found for found in ids if found is not None]
+
+
+def read_uuid(text: object) -> UUID | None:
+    """The UUID that is written there; None if there is none."""
+    return UUID(text) if isinstance(text, str) and _UUID.fullmatch(text) else None
 
 
 def read_ids(call: Call) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Literal
 import attrs
 from multidict import CIMultiDict
 
+from bcshopper.sandbox._paths import fits
 from bcshopper.sandbox._store import Store
 
 Body = Literal["json", "problem", "html", "empty"]
@@ -187,7 +188,9 @@ class _Rule:
 
     def fits(self, method: str, path: str, rng: random.Random) -> bool:
         """Whether the rule holds for this request; it counts those that it is about."""
-        if self.method not in {None, method} or self.path not in {None, path}:
+        if self.method not in {None, method}:
+            return False
+        if self.path is not None and not fits(self.path, path):
             return False
         self.seen += 1
         return (
@@ -224,7 +227,8 @@ class Faults:
         Args:
             fault: what goes wrong.
             method: only for this HTTP method.
-            path: only for this path below `/v3/`, such as `shopper-profiles`.
+            path: only for this path below `/v3/`, such as `shopper-profiles`, or
+                `segments/*/shopper-profiles`, where `*` is any one part.
             nth: only for the nth request that fits so far, from 1.
             probability: only for this fraction of them, drawn with the sandbox's seed.
             times: at most so often.

@@ -36,6 +36,13 @@ class Past(Generic[T]):
                 return value
         return look(key)
 
+    def recent(self) -> list[int]:
+        """What has changed within the lag; what had changed before is dropped."""
+        now = self._clock()
+        for key in [k for k, past in self._before.items() if past[-1][0] + self._lag <= now]:
+            del self._before[key]
+        return list(self._before)
+
     def forget(self) -> None:
         """Let everything have been for ever as it is now."""
         self._before.clear()

@@ -20,10 +20,16 @@ class Rules:
         conflicts: whether what exists already is refused with `409`, or is one more reason for a
             `422`.
         names_items: whether a refusal names the bad items' positions.
-        vanished: what a DELETE that names a profile which does not exist does: `ignore` that, or
+        vanished: what a DELETE that names something which does not exist does: `ignore` that, or
             refuse all of it as `not_found`.
-        newest_first: whether the list of profiles is the other way round.
+        unknown_items: how a write to segments is refused for an item that names a profile or a
+            segment which does not exist.
+        max_segments: segments that the store can have.
+        above_max_segments: the status that refuses one more.
+        newest_first: whether profiles, segments and members are listed the other way round.
         links: whether lists carry `meta.pagination.links`.
+        cursor_end: how a walk by cursors ends: the last page has `no_next` link, or it has one
+            that leads to an `empty_page`.
         lag: seconds by which what `GET /customers` tells is behind the store's writes.
         quota: requests per window; None: no quota, and no headers about it.
         quota_per: whether the `store` has one quota, or each `resource` one of its own.
@@ -45,8 +51,12 @@ class Rules:
     conflicts: Literal["409", "422"] = "409"
     names_items: bool = True
     vanished: Literal["ignore", "not_found"] = "ignore"
+    unknown_items: Literal["404", "422"] = "404"
+    max_segments: int = 1000
+    above_max_segments: Literal["403", "409", "422", "507"] = "507"
     newest_first: bool = False
     links: bool = True
+    cursor_end: Literal["no_next", "empty_page"] = "no_next"
     lag: float = 0.0
     quota: int | None = None
     quota_per: Literal["store", "resource"] = "store"

@@ -15,7 +15,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from bcshopper.sandbox._answers import Answer, Call, problem
-from bcshopper.sandbox._api import API
+from bcshopper.sandbox._api import API, RESOURCES, needs_modify, pattern_of
 from bcshopper.sandbox._faults import Fault, Faults
 from bcshopper.sandbox._quota import Quota
 from bcshopper.sandbox._rules import Rules
@@ -54,7 +54,7 @@ class Record:
     Attributes:
         requests: the last 10,000 requests, oldest first.
         counts: how many there were in all, by method and path below `/v3/`, such as
-            `("POST", "shopper-profiles")`.
+            `("POST", "shopper-profiles")` or `("GET", "segments/*/shopper-profiles")`.
         statuses: how many answers there were, by status.
         in_flight: requests under way now.
         peak: the most that were ever under way at once.
@@ -97,7 +97,7 @@ class Server:
         """Begin a new record, and a new quota window with the next request."""
         rules = self._rules
         self.record = Record()
-        self.quota = None if rules.quota is None else Quota(rules.quota, rules, self.api.resources)
+        self.quota = None if rules.quota is None else Quota(rules.quota, rules, RESOURCES)
 
     def now(self) -> float:
         """Seconds on the event loop's clock."""
@@ -153,7 +153,7 @@ class Server:
             self._clock(),
         )
         record.requests.append(logged)
-        record.counts[request.method, path] += 1
+        record.counts[request.method, pattern_of(path)] += 1
         record.in_flight += 1
         record.peak = max(record.peak, record.in_flight)
         try:
@@ -221,7 +221,7 @@ class Server:
         may_write = self._tokens.get(request.headers.get("X-Auth-Token", ""))
         if may_write is None:
             return problem(401, "the X-Auth-Token header is missing or wrong")
-        if request.method != "GET" and not may_write:
+        if needs_modify(request.method, path) and not may_write:
             return problem(403, f"this token may not {request.method} {path}")
         return None
 

@@ -8,7 +8,8 @@ import attrs
 
 from bcshopper.sandbox import Rules, Sandbox
 
-PROFILES, CUSTOMERS = "shopper-profiles", "customers"
+PROFILES, CUSTOMERS, SEGMENTS = "shopper-profiles", "customers", "segments"
+MEMBERS = "segments/*/shopper-profiles"
 WINDOW_MS, RESET_MS, QUOTA, LEFT = (
     f"X-Rate-Limit-{name}"
     for name in ("Time-Window-Ms", "Time-Reset-Ms", "Requests-Quota", "Requests-Left")
@@ -55,6 +56,11 @@ def create(*customer_ids):
 def naming(*profile_ids):
     """What a DELETE of these profiles is called with."""
     return {"params": {"id:in": ",".join(map(str, profile_ids))}}
+
+
+def members_of(segment):
+    """The path of a segment's members."""
+    return f"{SEGMENTS}/{segment.id}/{PROFILES}"
 
 
 def existing(sandbox):

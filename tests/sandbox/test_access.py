@@ -48,9 +48,9 @@ async def test_an_unknown_store_is_404_and_says_what_is_served(path):
 async def test_an_unknown_path_is_404_and_explains_itself():
     """What the sandbox does not play, it names, with what it does."""
     async with store() as (_, call):
-        answer = await call("GET", "segments")
+        answer = await call("GET", "price-lists")
         assert answer.status == 404
-        for words in ("GET segments", "GET shopper-profiles", "DELETE shopper-profiles"):
+        for words in ("GET price-lists", "GET shopper-profiles", "DELETE shopper-profiles"):
             assert words in answer.json["title"]
 
 
