@@ -1,54 +1,159 @@
-"""A store's customers and profiles: state without HTTP."""
+"""A store's customers, profiles and segments: state without HTTP."""
 
 from __future__ import annotations
 
+import json
 import random
-from collections.abc import Iterable
+from bisect import bisect_left, insort
+from collections import Counter
+from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
+import attrs
+
 from bcshopper._models import ShopperProfile
+from bcshopper.sandbox._past import Past
+from bcshopper.sandbox._table import Table
+
+
+class Customers(MutableMapping[int, UUID | None]):
+    """The profile id of each customer, or None, by customer id.
+
+    Attributes:
+        ids: all customer ids, ascending; not to be changed.
+    """
+
+    def __init__(self) -> None:
+        self.ids: list[int] = []
+        self._profile_ids: dict[int, UUID | None] = {}
+
+    def __getitem__(self, customer_id: int) -> UUID | None:
+        return self._profile_ids[customer_id]
+
+    def __setitem__(self, customer_id: int, profile_id: UUID | None) -> None:
+        if customer_id not in self._profile_ids:
+            insort(self.ids, customer_id)
+        self._profile_ids[customer_id] = profile_id
+
+    def __delitem__(self, customer_id: int) -> None:
+        del self._profile_ids[customer_id]
+        del self.ids[bisect_left(self.ids, customer_id)]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.ids)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+
+@attrs.frozen
+class StoredSegment:
+    """A segment and who is in it, in the order of joining."""
+
+    id: UUID
+    name: str
+    description: str
+    created_at: datetime
+    updated_at: datetime
+    members: Table[ShopperProfile] = attrs.field(
+        factory=Table[ShopperProfile], eq=False, repr=lambda members: f"<{len(members)} profiles>"
+    )
+
+
+@attrs.frozen
+class Look:
+    """What a look-up tells of a customer."""
+
+    profile_id: UUID | None
+    segment_ids: tuple[UUID, ...]
 
 
 class Store:
-    """Customers and their profiles.
+    """Customers, their profiles, and the segments that these are in.
 
     Attributes:
         customers: the profile id of each customer, or None, by customer id.
         profiles: every profile by its id, oldest first.
-        wipes: how often all profiles were deleted at once.
+        segments: every segment by its id, oldest first; its `members` are profiles by their ids.
+        wiped: how often all of a collection was deleted at once, by its path below `/v3/`, such as
+            `segments/*/shopper-profiles`.
     """
 
-    def __init__(self, rng: random.Random) -> None:
-        self.customers: dict[int, UUID | None] = {}
-        self.profiles: dict[UUID, ShopperProfile] = {}
-        self.wipes = 0
+    def __init__(self, rng: random.Random, past: Past[Look | None]) -> None:
+        self.customers = Customers()
+        self.profiles = Table[ShopperProfile]()
+        self.segments = Table[StoredSegment]()
+        self.wiped: Counter[str] = Counter()
+        self._modified: dict[int, datetime] = {}
+        self._began = datetime.now(UTC)
         self._rng = rng
-        self._rows: dict[UUID, bytes] = {}
-        self._order: list[bytes] | None = None
-        self._pages: dict[tuple[int, int], bytes] = {}
+        self._past = past
+
+    @property
+    def wipes(self) -> int:
+        """How often all of a collection was deleted at once."""
+        return self.wiped.total()
+
+    # ------------------------------------------------------------ customers
 
     def add_customers(self, count: int) -> list[int]:
         """Register customers; their ids go on from the highest."""
-        first = max(self.customers, default=0) + 1
+        first = (self.customers.ids or [0])[-1] + 1
         ids = list(range(first, first + count))
+        self._note(ids)
         self.customers.update(dict.fromkeys(ids))
+        self.touch(ids)
         return ids
+
+    def touch(self, customer_ids: Iterable[int], *, at: datetime | None = None) -> None:
+        """Let customers have been modified now, or at another time."""
+        self._modified.update(dict.fromkeys(customer_ids, at or datetime.now(UTC)))
+
+    def modified(self, customer_id: int) -> datetime:
+        """When a customer was modified last."""
+        return self._modified.get(customer_id, self._began)
+
+    def look(self, customer_id: int) -> Look | None:
+        """What a look-up tells of a customer, which may be old; None if there is none."""
+        return self._past.seen(customer_id, self._look)
+
+    def seen_ids(self, among: Iterable[int] | None = None) -> Sequence[int]:
+        """The customers that a look-up knows of, ascending; or, in their order, among some."""
+        unknown = {i for i in self._past.recent() if self.look(i) is None}
+        if among is not None:
+            return [i for i in among if i in self.customers and i not in unknown]
+        ids = self.customers.ids
+        return [i for i in ids if i not in unknown] if unknown else ids
+
+    def _look(self, customer_id: int) -> Look | None:
+        if customer_id not in self.customers:
+            return None
+        profile_id = self.customers[customer_id]
+        joined = [] if profile_id is None else self.segments_of(profile_id)
+        return Look(profile_id, tuple(segment.id for segment in joined))
+
+    def _note(self, customer_ids: Iterable[int]) -> None:
+        for customer_id in customer_ids:
+            self._past.note(customer_id, self._look)
+
+    # ------------------------------------------------------------ profiles
 
     def create(self, customer_id: int, *, created_at: datetime | None = None) -> ShopperProfile:
         """Give a customer, who must have none, a profile; of now, if no other time is given."""
-        now = (created_at or datetime.now(UTC)).replace(microsecond=0)
-        profile = ShopperProfile(
-            UUID(int=self._rng.getrandbits(128), version=4), customer_id, now, now
-        )
+        now = _whole_second(created_at)
+        profile = ShopperProfile(self._new_id(), customer_id, now, now)
+        self._note([customer_id])
         self.customers[customer_id] = profile.id
-        self.profiles[profile.id] = profile
-        stamp = now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        self._rows[profile.id] = (
+        stamp = _stamp(now)
+        body = (
             f'{{"id":"{profile.id}","customer_id":{customer_id},'
             f'"created_at":"{stamp}","updated_at":"{stamp}"}}'
-        ).encode()
-        self._changed()
+        )
+        self.profiles.append(profile.id, profile, body.encode())
         return profile
 
     def add_profiles(self, count: int) -> list[ShopperProfile]:
@@ -58,13 +163,16 @@ class Store:
         return [self.create(customer_id) for customer_id in without]
 
     def delete(self, profile_ids: Iterable[UUID]) -> None:
-        """Delete profiles; those that do not exist are ignored."""
+        """Delete profiles, out of their segments too; those that do not exist are ignored."""
         for profile_id in profile_ids:
-            profile = self.profiles.pop(profile_id, None)
-            if profile is not None:
-                del self._rows[profile_id]
-                self.customers[profile.customer_id] = None
-        self._changed()
+            profile = self.profiles.get(profile_id)
+            if profile is None:
+                continue
+            self._note([profile.customer_id])
+            for segment in self.segments.values():
+                segment.members.discard(profile_id)
+            self.profiles.discard(profile_id)
+            self.customers[profile.customer_id] = None
 
     def delete_oldest(self, count: int) -> list[UUID]:
         """Delete the first profiles of the list."""
@@ -74,45 +182,101 @@ class Store:
 
     def wipe(self) -> None:
         """Delete every profile."""
-        self.wipes += 1
-        self.delete(list(self.profiles))
-
-    def row(self, profile_id: UUID) -> bytes:
-        """A profile as JSON."""
-        return self._rows[profile_id]
+        self.wiped["shopper-profiles"] += 1
+        holders = [profile.customer_id for profile in self.profiles.values()]
+        self._note(holders)
+        for segment in self.segments.values():
+            segment.members.clear()
+        self.profiles.clear()
+        self.customers.update(dict.fromkeys(holders))
 
     def page(self, number: int, limit: int, *, links: bool, newest_first: bool = False) -> bytes:
-        """One page of the list as the API answers it, made once for each state of the store."""
-        body = self._pages.get((number, limit))
-        if body is None:
-            if self._order is None:
-                self._order = list(self._rows.values())
-                if newest_first:
-                    self._order.reverse()
-            rows = self._order[(number - 1) * limit : number * limit]
-            total = len(self._order)
-            body = b'{"data":[%b],"meta":{"pagination":%b}}' % (
-                b",".join(rows),
-                pagination(total, len(rows), number, limit, links=links),
-            )
-            self._pages[number, limit] = body
-        return body
+        """One page of the list of profiles as the API answers it."""
+        return self.profiles.page(number, limit, links=links, newest_first=newest_first)
 
-    def _changed(self) -> None:
-        self._order = None
-        self._pages.clear()
+    # ------------------------------------------------------------ segments
 
+    def create_segment(self, name: str, description: str = "") -> StoredSegment:
+        """Add a segment, whose name must be new."""
+        now = _whole_second(None)
+        segment = StoredSegment(self._new_id(), name, description, now, now)
+        self.segments.append(segment.id, segment, _segment_body(segment))
+        return segment
 
-def pagination(total: int, count: int, number: int, limit: int, *, links: bool) -> bytes:
-    """`meta.pagination` as JSON."""
-    pages = -(-total // limit)
-    text = (
-        f'{{"total":{total},"count":{count},"per_page":{limit},'
-        f'"current_page":{number},"total_pages":{pages}'
-    )
-    if links:
-        found = [("previous", number - 1), ("current", number), ("next", number + 1)]
-        text += ',"links":{%s}' % ",".join(  # noqa: UP031 - braces
-            f'"{name}":"?page={n}&limit={limit}"' for name, n in found if 1 <= n <= max(pages, 1)
+    def update_segment(
+        self, segment_id: UUID, *, name: str | None = None, description: str | None = None
+    ) -> StoredSegment:
+        """Change what is given of a segment, which must exist."""
+        old = self.segments[segment_id]
+        segment = attrs.evolve(
+            old,
+            name=old.name if name is None else name,
+            description=old.description if description is None else description,
+            updated_at=_whole_second(None),
         )
-    return (text + "}").encode()
+        self.segments.replace(segment_id, segment, _segment_body(segment))
+        return segment
+
+    def delete_segments(self, segment_ids: Iterable[UUID]) -> None:
+        """Delete segments, and no profile; those that do not exist are ignored."""
+        for segment_id in segment_ids:
+            if segment_id in self.segments:
+                self._note([p.customer_id for p in self.segments[segment_id].members.values()])
+                self.segments.discard(segment_id)
+
+    def wipe_segments(self) -> None:
+        """Delete every segment."""
+        self.wiped["segments"] += 1
+        self.delete_segments(list(self.segments))
+
+    def segments_of(self, profile_id: UUID) -> list[StoredSegment]:
+        """The segments that a profile is in, oldest first."""
+        return [s for s in self.segments.values() if profile_id in s.members]
+
+    # ------------------------------------------------------------ members
+
+    def add_members(self, segment_id: UUID, profile_ids: Iterable[UUID]) -> None:
+        """Put profiles, which must exist, into a segment; those that are in it are ignored."""
+        members = self.segments[segment_id].members
+        for profile_id in profile_ids:
+            if profile_id not in members:
+                profile = self.profiles[profile_id]
+                self._note([profile.customer_id])
+                members.append(profile_id, profile, self.profiles.body(profile_id))
+
+    def remove_members(self, segment_id: UUID, profile_ids: Iterable[UUID]) -> None:
+        """Take profiles out of a segment; those that are not in it are ignored."""
+        members = self.segments[segment_id].members
+        for profile_id in profile_ids:
+            if profile_id in members:
+                self._note([members[profile_id].customer_id])
+                members.discard(profile_id)
+
+    def clear_members(self, segment_id: UUID) -> None:
+        """Take every profile out of a segment."""
+        self.wiped["segments/*/shopper-profiles"] += 1
+        members = self.segments[segment_id].members
+        self._note([profile.customer_id for profile in members.values()])
+        members.clear()
+
+    def _new_id(self) -> UUID:
+        return UUID(int=self._rng.getrandbits(128), version=4)
+
+
+def _whole_second(at: datetime | None) -> datetime:
+    return (at or datetime.now(UTC)).replace(microsecond=0)
+
+
+def _stamp(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _segment_body(segment: StoredSegment) -> bytes:
+    document = {
+        "id": str(segment.id),
+        "name": segment.name,
+        "description": segment.description,
+        "created_at": _stamp(segment.created_at),
+        "updated_at": _stamp(segment.updated_at),
+    }
+    return json.dumps(document).encode()
