@@ -300,7 +300,7 @@ class _Creation(Generic[ItemT]):
             return rest
         for item in rest:
             reason = doubtful[item]
-            if failure is not None and reason.__cause__ is None:
+            if failure is not None and not isinstance(reason.__cause__, BCShopperError):
                 reason = _unresolved(reason, failure)
             self._ledger.explain([item], reason)
             if item in self._called_existing:
