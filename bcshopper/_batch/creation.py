@@ -65,14 +65,14 @@ class Creates(Generic[ItemT]):
         request: makes the POST of these items.
         document: what its answer holds.
         item_of: the item that a row of the answer is of.
-        find: looks up the profiles of those items that are as they should be already.
+        find: looks items up: the profile of each that the store knows, None if it has none.
         done: the status of an item that the answer holds.
     """
 
     request: Callable[[Sequence[ItemT]], Request]
     document: type[Created[ShopperProfile]]
     item_of: Callable[[ShopperProfile], ItemT]
-    find: Callable[[Sequence[ItemT], Watch], Awaitable[Mapping[ItemT, UUID]]]
+    find: Callable[[Sequence[ItemT], Watch], Awaitable[Mapping[ItemT, UUID | None]]]
     done: Status = Status.CREATED
 
     async def settle(self, batch: Batch[ItemT], ledger: Ledger[ItemT]) -> None:
@@ -127,11 +127,14 @@ def read_verdict(
             own = attrs.evolve(problem, errors={str(position): words})
             named[items[position]] = api_error(request, reply, own)
     doubtful: dict[ItemT, BCShopperError] = {
-        # An error of the server's own refuses nobody, and nobody is both created and refused.
+        # An error of the server's own refuses nobody.
         item: error
         for item, error in named.items()
-        if item in created or effect_of(error) is not Effect.REFUSED
+        if effect_of(error) is not Effect.REFUSED
     }
+    for item in created.keys() & named.keys():
+        reason = f"it both creates and refuses {item}"
+        doubtful[item] = malformed(request, reply, reason, "$.errors")
     refused = {item: error for item, error in named.items() if item not in doubtful}
     created = {item: row for item, row in created.items() if item not in doubtful}
     silent = [item for item in items if item not in created and item not in named]
@@ -197,12 +200,13 @@ class _Creation(Generic[ItemT]):
         self._tries = 0
         self._began = asyncio.get_running_loop().time()
         self._called_existing: dict[ItemT, APIError] = {}  # by the server, in these words
+        self._known: set[ItemT] = set()  # to the store, so that nothing speaks against a profile
 
     async def run(self) -> None:
         await Halving(self._attempt, self._reject).run(self._ledger.items)
 
     async def _attempt(self, items: Sequence[ItemT]) -> Refusal[ItemT] | None:
-        todo = items
+        todo: Sequence[ItemT] = self._ledger.unsettled(items)  # a look-up may have settled some
         while todo:
             request = self._creates.request(todo)
             read = functools.partial(
@@ -222,7 +226,7 @@ class _Creation(Generic[ItemT]):
             self._ledger.without_effect([*verdict.refused, *verdict.silent])
             doubtful = {**verdict.doubtful, **await self._settle_refused(verdict.refused)}
             rest: Sequence[ItemT] = self._ledger.unsettled(verdict.silent)
-            if verdict.refusal is not None:
+            if verdict.refusal is not None and rest:
                 outcome = await self._explain_refusal(rest, verdict.refusal)
                 if isinstance(outcome, Refusal):
                     return outcome
@@ -237,9 +241,13 @@ class _Creation(Generic[ItemT]):
         self._ledger.refused([item], error)
 
     async def _settle_refused(
-        self, refused: Mapping[ItemT, APIError]
+        self, refused: Mapping[ItemT, APIError], *, trusts: bool = True
     ) -> Mapping[ItemT, BCShopperError]:
         """Those who are refused because they have a profile are as they should be.
+
+        Args:
+            refused: the error, by item.
+            trusts: whether words that speak of no profile are words about this item.
 
         Returns:
             Those that stay in doubt, with the reason.
@@ -257,7 +265,7 @@ class _Creation(Generic[ItemT]):
                 self._reject(item, error)
             elif failure is not None:
                 doubtful[item] = _unresolved(error, failure)
-            elif claim is Claim.UNSAID:
+            elif claim is Claim.UNSAID and (trusts or item not in self._known):
                 self._reject(item, error)
             else:
                 doubtful[item] = _contradicted(error)
@@ -272,8 +280,12 @@ class _Creation(Generic[ItemT]):
             Those that stay in doubt, with the reason; the rest may be resent. Or the refusal, if
             nothing explains it.
         """
-        if len(items) == 1 and read_claim(error) in {Claim.EXISTS, Claim.MAYBE}:
-            return await self._settle_refused({items[0]: error})
+        if len(items) == 1 and (
+            not self._looked_up
+            or items[0] in self._known
+            or read_claim(error) in {Claim.EXISTS, Claim.MAYBE}
+        ):
+            return await self._settle_refused({items[0]: error}, trusts=False)
         if self._looked_up:
             return Refusal(items, error)
         failure = await self._settle_existing(self._ledger.pending)
@@ -320,7 +332,9 @@ class _Creation(Generic[ItemT]):
         finally:
             self._ledger.is_looked_up = False
         for item, profile_id in found.items():
-            self._ledger.settle(item, Status.EXISTS, profile_id=profile_id)
+            if profile_id is not None:
+                self._ledger.settle(item, Status.EXISTS, profile_id=profile_id)
+        self._known.update(found)
         return None
 
 

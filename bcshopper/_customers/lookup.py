@@ -29,14 +29,16 @@ class Lookup:
     transport: Transport
     requests: CustomerRequests
 
-    async def find(self, customer_ids: Sequence[int], watch: Watch = UNWATCHED) -> dict[int, UUID]:
-        """The profile ids of those customers who have one.
+    async def find(
+        self, customer_ids: Sequence[int], watch: Watch = UNWATCHED
+    ) -> dict[int, UUID | None]:
+        """The profile ids of those customers whom the store knows; None for who has no profile.
 
         Args:
             customer_ids: as many as fit in one request, by `requests.split`.
             watch: told of each attempt.
         """
-        found: dict[int, UUID] = {}
+        found: dict[int, UUID | None] = {}
         wanted, asked = frozenset(customer_ids), set(customer_ids)
         # A server may give fewer per page than asked for, but each page has one customer or more.
         for number in range(1, len(customer_ids) + 1):
@@ -45,7 +47,7 @@ class Lookup:
             found.update(
                 (customer.id, customer.shopper_profile_id)
                 for customer in page.data
-                if customer.id in wanted and customer.shopper_profile_id is not None
+                if customer.id in wanted
             )
             waiting = len(asked)
             asked.difference_update(customer.id for customer in page.data)

@@ -202,13 +202,13 @@ class ShopperProfiles:
         ids = await collect(customer_ids, customer_id)
         chunks = self._lookup.requests.split(ids)
 
-        def next_call() -> Coroutine[Any, Any, dict[int, UUID]] | None:
+        def next_call() -> Coroutine[Any, Any, dict[int, UUID | None]] | None:
             chunk = next(chunks, None)
             return None if chunk is None else self._lookup.find(chunk)
 
         result: dict[int, UUID | None] = dict.fromkeys(ids)
 
-        async def keep(found: dict[int, UUID]) -> None:
+        async def keep(found: dict[int, UUID | None]) -> None:
             result.update(found)
 
         ahead = 2 * self._transport.concurrency
