@@ -43,10 +43,12 @@ def check(report, store):
 async def test_a_write_that_was_applied_though_answered_500_exists(lag, bad_items, names_items):
     """However far look-ups lag behind it, within the patience that was asked for."""
     rules = Rules(lag=lag, bad_items=bad_items, names_items=names_items)
-    async with Sandbox(customers=50, rules=rules) as sandbox:
-        async with sandbox.session(retry=PATIENT) as session:
-            sandbox.faults.queue(Fault.error(500, applied=True))
-            report = await session.shopper_profiles.create(range(1, 51))
+    async with (
+        Sandbox(customers=50, rules=rules) as sandbox,
+        sandbox.session(retry=PATIENT) as session,
+    ):
+        sandbox.faults.queue(Fault.error(500, applied=True))
+        report = await session.shopper_profiles.create(range(1, 51))
     assert statuses(report) == {Status.EXISTS}
     check(report, sandbox.store)
 
@@ -60,10 +62,12 @@ async def test_the_same_event_twice_within_the_lag_is_never_rejected(
     """The server says itself that the profile is there; what the look-up finds can be older."""
     rules = Rules(lag=3.0, conflicts=conflicts, names_items=names_items)
     retry = RetryPolicy(attempts=attempts)
-    async with Sandbox(customers=50, rules=rules) as sandbox:
-        async with sandbox.session(retry=retry) as session:
-            first = await session.shopper_profiles.create([7])
-            again = await session.shopper_profiles.create([7, 8], check=False)
+    async with (
+        Sandbox(customers=50, rules=rules) as sandbox,
+        sandbox.session(retry=retry) as session,
+    ):
+        first = await session.shopper_profiles.create([7])
+        again = await session.shopper_profiles.create([7, 8], check=False)
     assert statuses(first) == {Status.CREATED}
     assert again[1].status is Status.CREATED
     assert again[0].status in ({Status.EXISTS} if names_items else {Status.EXISTS, Status.UNKNOWN})
@@ -73,10 +77,13 @@ async def test_the_same_event_twice_within_the_lag_is_never_rejected(
 
 async def test_the_coalescer_rejects_nobody_for_a_look_up_that_lags():
     """As the batch; each caller gets the same."""
-    async with Sandbox(customers=50, rules=Rules(lag=3.0)) as sandbox, sandbox.session() as session:
-        async with session.shopper_profiles.coalesce() as one:
-            first = await one.create(7)
-            again = await asyncio.gather(one.create(7), one.create(7))
+    async with (
+        Sandbox(customers=50, rules=Rules(lag=3.0)) as sandbox,
+        sandbox.session() as session,
+        session.shopper_profiles.coalesce() as one,
+    ):
+        first = await one.create(7)
+        again = await asyncio.gather(one.create(7), one.create(7))
     assert first.status is Status.CREATED
     assert {o.status for o in again} == {Status.EXISTS}
 
@@ -84,9 +91,11 @@ async def test_the_coalescer_rejects_nobody_for_a_look_up_that_lags():
 async def test_a_refusal_with_mixed_reasons_is_looked_up_before_it_is_final():
     """Who has a profile exists, whatever the status; who does not exist is rejected."""
     rules = Rules(conflicts="422")
-    async with Sandbox(customers=50, profiles=20, rules=rules) as sandbox:
-        async with sandbox.session() as session:
-            report = await session.shopper_profiles.create([*range(1, 41), 777], check=False)
+    async with (
+        Sandbox(customers=50, profiles=20, rules=rules) as sandbox,
+        sandbox.session() as session,
+    ):
+        report = await session.shopper_profiles.create([*range(1, 41), 777], check=False)
     assert [o.item for o in report.existing] == list(range(1, 21))
     assert len(report.created) == 20
     assert [(o.item, o.status) for o in report.failed] == [(777, Status.REJECTED)]
@@ -97,10 +106,12 @@ async def test_a_refusal_with_mixed_reasons_is_looked_up_before_it_is_final():
 async def test_a_look_up_that_fails_rejects_nobody(conflicts):
     """Who is named as existing exists, without an id; why the id is not known is said."""
     rules = Rules(conflicts=conflicts)
-    async with Sandbox(customers=50, profiles=3, rules=rules) as sandbox:
-        async with sandbox.session(retry=RetryPolicy(attempts=2)) as session:
-            sandbox.faults.rule(Fault.error(500), path="customers")
-            report = await session.shopper_profiles.create(range(1, 51), check=False)
+    async with (
+        Sandbox(customers=50, profiles=3, rules=rules) as sandbox,
+        sandbox.session(retry=RetryPolicy(attempts=2)) as session,
+    ):
+        sandbox.faults.rule(Fault.error(500), path="customers")
+        report = await session.shopper_profiles.create(range(1, 51), check=False)
     assert len(report.existing) == 3
     assert all(o.profile_id is None and o.error is not None for o in report.existing)
     assert Status.REJECTED not in statuses(report)
