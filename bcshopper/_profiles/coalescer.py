@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import contextvars
 import copy
 import functools
 import math
@@ -70,10 +69,9 @@ class Coalescer:
         )
         self._width = 2 * transport.concurrency
         self._loop: asyncio.AbstractEventLoop | None = None
-        # A shared request belongs to the trace of the block, not to that of a caller.
-        self._context = contextvars.copy_context()
-        self._alarm: asyncio.Handle | None = None
-        self._awake = False
+        self._pump: asyncio.Task[None] | None = None
+        self._news = asyncio.Event()
+        self._idle = False
         # At most one chunk waits for the session's gate: until then ids can join or leave it.
         self._door: Chunk[Any] | None = None
         self._tasks: dict[Chunk[Any], asyncio.Task[_Result]] = {}
@@ -144,6 +142,8 @@ class Coalescer:
         if self._loop is not None:
             raise SessionClosedError("a coalescer is for one block; make another one")
         self._loop = asyncio.get_running_loop()
+        # A shared request belongs to the trace of the block, not to that of a caller.
+        self._pump = asyncio.create_task(self._send_what_is_due())
         return self
 
     async def __aexit__(
@@ -161,7 +161,8 @@ class Coalescer:
     async def _ask(self, lane: Lane[ItemT], item: ItemT) -> Any:
         loop = self._running_loop()
         call = self._backlog.ask(lane, item, loop.time(), loop.create_future())
-        self._heed(lane)
+        if self._idle or len(lane.waiting) == lane.enough:
+            self._news.set()
         self._calls += 1
         try:
             answer = await call.future
@@ -187,52 +188,30 @@ class Coalescer:
         chunk = self._backlog.withdraw(call)
         if chunk is not None:
             self._tasks[chunk].cancel()
-        self._wake()  # others may have waited for it
+        self._news.set()  # others may have waited for it
 
-    def _heed(self, lane: Lane[Any]) -> None:
-        """See to it that a call just taken goes out in time."""
-        if len(lane.waiting) == lane.enough:
-            self._wake()
-        elif self._alarm is None:
-            self._arm()
-
-    def _wake(self) -> None:
-        if not self._awake:
-            self._stop_alarm()
-            self._awake = True
-            loop = asyncio.get_running_loop()
-            self._alarm = loop.call_soon(self._pump, context=self._context)
-
-    def _arm(self) -> None:
-        if self._can_send:
-            due = self._backlog.next_due()
-            if due < math.inf:
-                loop = asyncio.get_running_loop()
-                self._alarm = loop.call_at(due, self._pump, due, context=self._context)
-
-    def _stop_alarm(self) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
-        self._alarm = None
-        self._awake = False
-
-    @property
-    def _can_send(self) -> bool:
-        return self._door is None and len(self._tasks) < self._width
-
-    def _pump(self, due: float = -math.inf) -> None:
-        """Send what is to go now; `due` is when it was to happen, which a clock may round."""
-        self._stop_alarm()
-        if not self._can_send:
-            return
-        now = max(due, asyncio.get_running_loop().time())
-        chunk = self._backlog.take(now, hurry=self._closing)
-        if chunk is None:
-            self._arm()
-            return
-        self._door = chunk
-        task = self._tasks[chunk] = self._transport.spawn(self._send(chunk))
-        task.add_done_callback(functools.partial(self._done, chunk))
+    async def _send_what_is_due(self) -> None:
+        """Send each chunk when it is to go, until the block ends."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        while True:
+            self._news.clear()
+            due = math.inf
+            if self._door is None and len(self._tasks) < self._width:
+                chunk = self._backlog.take(now, hurry=self._closing)
+                if chunk is not None:
+                    self._door = chunk
+                    task = self._tasks[chunk] = self._transport.spawn(self._send(chunk))
+                    task.add_done_callback(functools.partial(self._done, chunk))
+                else:
+                    due = self._backlog.next_due()
+            self._idle = due == math.inf
+            try:
+                async with asyncio.timeout_at(None if self._idle else due):
+                    await self._news.wait()
+                now = loop.time()
+            except TimeoutError:
+                now = max(due, loop.time())  # a clock may round
 
     def _going_out(self, chunk: Chunk[Any]) -> None:
         if chunk.recalled:
@@ -240,7 +219,7 @@ class Coalescer:
         if not chunk.sent:
             self._backlog.sent(chunk)
             self._door = None
-            self._wake()
+            self._news.set()
 
     async def _send(self, chunk: Chunk[Any]) -> _Result:
         going_out = functools.partial(self._going_out, chunk)
@@ -295,7 +274,7 @@ class Coalescer:
         if fatal is not None:
             self._give(self._backlog.fail(chunk.lane, fatal))
         if self._ended is None:
-            self._wake()
+            self._news.set()
         else:
             self._give(self._backlog.end(self._ended))
 
@@ -313,7 +292,7 @@ class Coalescer:
         await asyncio.sleep(0)  # tasks that the block has only just started make their calls
         self._closing = True
         if self._calls:
-            self._wake()
+            self._news.set()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._shutdown_timeout):
                     await self._quiet.wait()
@@ -324,8 +303,9 @@ class Coalescer:
         self._ended = SessionClosedError(
             "the coalescer's block was left before this call was answered"
         )
-        self._stop_alarm()
-        tasks = list(self._tasks.values())
+        tasks: list[asyncio.Task[Any]] = list(self._tasks.values())
+        if self._pump is not None:
+            tasks.append(self._pump)
         for task in tasks:
             task.cancel()
         self._give(self._backlog.end(self._ended))
