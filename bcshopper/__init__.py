@@ -1,4 +1,16 @@
-"""Asyncio-native client for BigCommerce's Shopper Profiles API."""
+"""Asyncio-native client for BigCommerce's customer segmentation API.
+
+A map of the rooms; imports only point down:
+
+    sandbox  _cli         a whole store in this process; the command line
+    _session              Session: one store, one token, one connection pool
+    _profiles             session.shopper_profiles: the verbs, and single calls sent together
+    _customers            GET /customers: who has a profile
+    _listing  _batch      a list of the API, page by page; any number of ids, one outcome each
+    _transport            the only way to the network: one request, and again if need be
+    _quota                when a request may go out: one gate for each store
+    _models _outcomes errors events _inputs _secret       plain data
+"""
 
 from bcshopper import errors
 from bcshopper._listing import Paginator

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import Self, TypedDict, Unpack
 
 import aiohttp
 from yarl import URL
@@ -21,6 +21,18 @@ from bcshopper.errors import InvalidInputError
 from bcshopper.events import Event
 
 DEFAULT_BASE_URL = "https://api.bigcommerce.com"
+
+
+class SessionSettings(TypedDict, total=False):
+    """The keyword arguments of `Session`, which says what they mean."""
+
+    base_url: str | URL
+    http: aiohttp.ClientSession | None
+    concurrency: int
+    timeout: float
+    retry: RetryPolicy
+    quota: QuotaPolicy
+    on_event: Callable[[Event], None] | None
 
 
 class Session:
@@ -87,7 +99,7 @@ class Session:
         self.shopper_profiles = ShopperProfiles(self._transport, self._root, store_hash)
 
     @classmethod
-    def from_env(cls, **settings: Any) -> Self:
+    def from_env(cls, **settings: Unpack[SessionSettings]) -> Self:
         """Make a session from environment variables.
 
         Reads `BIGCOMMERCE_STORE_HASH`, `BIGCOMMERCE_ACCESS_TOKEN` and, if it is set,

@@ -158,6 +158,10 @@ class Coalescer:
         finally:
             await self._end()
 
+    def __repr__(self) -> str:
+        state = "over" if self._ended else "closing" if self._closing else "open"
+        return f"<Coalescer, {state}, {self._calls} calls wait>"
+
     async def _ask(self, lane: Lane[ItemT], item: ItemT) -> Any:
         loop = self._running_loop()
         call = self._backlog.ask(lane, item, loop.time(), loop.create_future())

@@ -8,9 +8,9 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
-from bcshopper._session import Session
+from bcshopper._session import Session, SessionSettings
 from bcshopper.sandbox._api import API
 from bcshopper.sandbox._faults import Fault, Faults
 from bcshopper.sandbox._past import Past
@@ -91,9 +91,10 @@ class Sandbox:
         """The `base_url` for a session."""
         return f"http://127.0.0.1:{self._port}"
 
-    def session(self, **settings: Any) -> Session:
+    def session(self, **settings: Unpack[SessionSettings]) -> Session:
         """A session on this store; takes the settings of `Session`."""
-        return Session(self.store_hash, self.access_token, base_url=self.url, **settings)
+        settings.setdefault("base_url", self.url)
+        return Session(self.store_hash, self.access_token, **settings)
 
     def seed(self, *, customers: int = 0, profiles: int = 0) -> None:
         """Add customers, then give profiles to so many customers who have none."""

@@ -105,6 +105,8 @@ async def tests() -> None:
         sandbox.faults.queue(Fault.error(503))
         async with sandbox.session(concurrency=2) as session:
             assert_type(session, Session)
+        sandbox.session(concurency=2)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+    Session.from_env(time_out=2)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
 
 
 asyncio.run(main())
