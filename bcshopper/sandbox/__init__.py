@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import Self, Unpack
 
 from bcshopper._session import Session, SessionSettings
 from bcshopper.sandbox._api import API
