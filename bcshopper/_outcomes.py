@@ -22,15 +22,18 @@ class Status(Enum):
     CREATED = "created"
     """The customer has a profile, which this call created."""
     EXISTS = "exists"
-    """The customer has a profile that this call did not create, or can't know to have created."""
+    """The customer has a profile that this call did not create, or can't know to have created.
+
+    Without `profile_id` where the server's words say so and no look-up finds it; `error` says why.
+    """
     DELETED = "deleted"
     """No such profile exists any more."""
     REJECTED = "rejected"
-    """The server said no to this one; nothing was changed."""
+    """The server said no to this id; nothing was changed, and the same call again won't change it."""
     UNKNOWN = "unknown"
     """It was sent, and whether it took effect can't be told."""
     NOT_SENT = "not_sent"
-    """Something fatal or a cancellation came first; nothing was changed."""
+    """Not sent, or turned away for a reason that is no id's own; nothing was changed."""
 
 
 GOOD = frozenset({Status.CREATED, Status.EXISTS, Status.DELETED})
@@ -46,7 +49,7 @@ class Outcome(Generic[ItemT_co]):
         status: what became of it.
         profile_id: the profile's id, where it is known.
         profile: the profile, where the API gave it whole.
-        error: why it failed, for a status that is not `ok`.
+        error: why it failed, for a status that is not `ok`; why `profile_id` is missing.
     """
 
     item: ItemT_co
