@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
-from collections.abc import Callable
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Self, Unpack
@@ -14,11 +13,14 @@ from bcshopper._session import Session, SessionSettings
 from bcshopper.sandbox._api import API
 from bcshopper.sandbox._faults import Fault, Faults
 from bcshopper.sandbox._past import Past
+from bcshopper.sandbox._record import LoggedRequest, Record
 from bcshopper.sandbox._rules import Rules
-from bcshopper.sandbox._server import LoggedRequest, Record, Server
+from bcshopper.sandbox._server import Server
 from bcshopper.sandbox._store import Look, Store
 
 __all__ = ["Fault", "Faults", "LoggedRequest", "Record", "Rules", "Sandbox", "Store"]
+
+_SLOWEST_START = 10.0  # seconds; a busy machine needs a tenth of one
 
 
 class Sandbox:
@@ -73,7 +75,7 @@ class Sandbox:
             rng=self._rng,
         )
         self._thread: threading.Thread | None = None
-        self._stop_thread: Callable[[], object] = lambda: None
+        self._ended = Future[None]()
         self._fill()
 
     @property
@@ -142,27 +144,37 @@ class Sandbox:
         await self.stop()
 
     def __enter__(self) -> Self:
-        started: Future[None] = Future()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve(started)))
-        self._thread.start()
+        started, self._ended = Future[None](), Future[None]()
+        self._thread = threading.Thread(target=self._run, args=(started,), daemon=True)
         try:
-            started.result()
-        except BaseException:
-            self._thread.join()
+            self._thread.start()
+            started.result(_SLOWEST_START)
+        except BaseException as error:
+            self._end_thread(_SLOWEST_START)
+            if isinstance(error, TimeoutError) and not started.done():
+                raise TimeoutError(f"no sandbox after {_SLOWEST_START:.0f} s") from None
             raise
         return self
 
-    async def _serve(self, started: Future[None]) -> None:
-        loop, stop = asyncio.get_running_loop(), asyncio.Event()
-        self._stop_thread = lambda: loop.call_soon_threadsafe(stop.set)
+    def _run(self, started: Future[None]) -> None:
         try:
-            await self.start()
-        except Exception as error:  # noqa: BLE001 - it goes to whoever waits
-            started.set_exception(error)
-            return
-        started.set_result(None)
-        await stop.wait()
-        await self.stop()
+            with asyncio.Runner() as runner:
+                runner.run(self._serve(started))
+        except BaseException as error:
+            if started.done():
+                raise
+            started.set_exception(error)  # whatever it is: somebody waits
+
+    async def _serve(self, started: Future[None]) -> None:
+        async with self:
+            started.set_result(None)
+            await asyncio.wrap_future(self._ended)
+
+    def _end_thread(self, seconds: float | None = None) -> None:
+        if not self._ended.done():
+            self._ended.set_result(None)
+        if self._thread is not None and self._thread.ident is not None:
+            self._thread.join(seconds)
 
     def __exit__(
         self,
@@ -170,9 +182,7 @@ class Sandbox:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._stop_thread()
-        if self._thread is not None:
-            self._thread.join()
+        self._end_thread()
 
     def __repr__(self) -> str:
         return f"<Sandbox at {self.url} with {len(self.store.profiles)} profiles>"

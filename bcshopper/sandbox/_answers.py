@@ -18,7 +18,7 @@ from bcshopper.sandbox._rules import Rules
 TYPE = "https://developer.bigcommerce.com/api-docs/getting-started/api-status-codes"
 MAX_PER_WRITE = 50
 _JSON = "application/json"
-_LONGEST_NUMBER = 18
+_WHOLE = re.compile(r"([0-9]{1,18})(\.0+)?")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 
 
@@ -99,9 +99,10 @@ def read_limit(call: Call, rules: Rules) -> int:
 
 def _read_number(call: Call, name: str, default: int) -> int:
     text = call.query.get(name, str(default))
-    if not is_number(text) or int(text) < 1:
+    number = read_whole(text)
+    if number is None or number < 1:
         raise Refused(422, f"{name} must be a whole number from 1, not `{text:.50}`")
-    return int(text)
+    return number
 
 
 def read_uuids(call: Call, rules: Rules) -> list[UUID]:
@@ -133,6 +134,7 @@ def read_ids(call: Call) -> list[str]:
     ]
 
 
-def is_number(text: str) -> bool:
-    """Whether it is a whole number, of a length that can be meant."""
-    return text.isdecimal() and len(text) <= _LONGEST_NUMBER
+def read_whole(text: str) -> int | None:
+    """The whole number that is written there, be it as `150.0`; None if there is none."""
+    found = _WHOLE.fullmatch(text)
+    return int(found[1]) if found else None

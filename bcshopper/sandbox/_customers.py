@@ -17,10 +17,10 @@ from bcshopper.sandbox._answers import (
     Answer,
     Call,
     Refused,
-    is_number,
     read_ids,
     read_limit,
     read_page_and_limit,
+    read_whole,
 )
 from bcshopper.sandbox._rules import Rules
 from bcshopper.sandbox._store import Store
@@ -43,11 +43,11 @@ def list_customers(store: Store, rules: Rules, call: Call) -> Answer:
 
 
 def _found(store: Store, rules: Rules, call: Call) -> Answer:
-    texts = read_ids(call)
-    if not all(map(is_number, texts)):
+    wanted = [read_whole(text) for text in read_ids(call)]
+    if None in wanted:
         raise Refused(422, "id:in must hold integers")
     number, limit = read_page_and_limit(call, rules)
-    found = store.seen_ids(dict.fromkeys(map(int, texts)))
+    found = store.seen_ids(i for i in dict.fromkeys(wanted) if i is not None)
     ids = found[(number - 1) * limit : number * limit]
     return _answer(store, call, ids, _pagination(rules, len(found), len(ids), number, limit))
 

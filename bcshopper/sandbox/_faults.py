@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import random
+import re
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import Any, Literal, NoReturn, get_args
 
 import attrs
 from multidict import CIMultiDict
 
+from bcshopper._checks import a_number, check_count, check_number
+from bcshopper.errors import InvalidInputError
 from bcshopper.sandbox._paths import fits
 from bcshopper.sandbox._store import Store
 
 Body = Literal["json", "problem", "html", "empty"]
+Ending = Literal["whole", "cut", "half", "stall"]
 
 _BODIES: Mapping[Body, tuple[str, bytes]] = {
     "json": (
@@ -27,6 +31,24 @@ _BODIES: Mapping[Body, tuple[str, bytes]] = {
     "html": ("text/html", b"<html><body><h1>%d</h1>a proxy's page</body></html>"),
     "empty": ("application/json", b""),
 }
+_SECONDS = a_number(least=0, most=365 * 24 * 3600)  # asyncio takes no timer without end
+
+
+def _refuse(name: str, wanted: str, value: object) -> NoReturn:
+    raise InvalidInputError(f"{name} must be {wanted}, not {value!r:.100}")
+
+
+def _status(_: object, field: attrs.Attribute[Any], value: object) -> None:
+    if value is not None and (not isinstance(value, int) or value not in range(200, 600)):
+        _refuse(field.name, "an HTTP status from 200 to 599", value)
+
+
+def _one_of(*values: object) -> Callable[[object, attrs.Attribute[Any], object], None]:
+    def validate(_: object, field: attrs.Attribute[Any], value: object) -> None:
+        if value not in values:
+            _refuse(field.name, f"one of {', '.join(map(str, values))}", value)
+
+    return validate
 
 
 @attrs.frozen(kw_only=True)
@@ -41,8 +63,8 @@ class Failing:
     """
 
     positions: frozenset[int]
-    status: int
-    outer: int
+    status: int = attrs.field(validator=_status)
+    outer: int = attrs.field(validator=_one_of(207, 409))
     applied: bool
 
     def hits(self, position: int) -> bool:
@@ -68,16 +90,16 @@ class Fault:
             connection is cut; or `stall`, half of its body and then nothing more.
     """
 
-    latency: float = 0.0
-    jitter: float = 0.0
+    latency: float = attrs.field(default=0.0, validator=_SECONDS)
+    jitter: float = attrs.field(default=0.0, validator=_SECONDS)
     change: Callable[[Store], object] | None = None
-    status: int | None = None
+    status: int | None = attrs.field(default=None, validator=_status)
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str])
     body: bytes = b""
     applied: bool = True
-    lands_after: float = 0.0
+    lands_after: float = attrs.field(default=0.0, validator=_SECONDS)
     failing: Failing | None = None
-    ending: Literal["whole", "cut", "half", "stall"] = "whole"
+    ending: Ending = attrs.field(default="whole", validator=_one_of(*get_args(Ending)))
 
     @classmethod
     def slow(cls, seconds: float, *, jitter: float = 0.0) -> Fault:
@@ -103,8 +125,10 @@ class Fault:
             applied: whether a write takes effect all the same, before the answer.
             lands_after: the write takes effect, but only so many seconds after the answer.
         """
+        if body not in _BODIES:
+            _refuse("body", f"one of {', '.join(_BODIES)}", body)
         content_type, text = _BODIES[body]
-        filled = text % status if b"%d" in text else text
+        filled = text.replace(b"%d", str(status).encode())
         merged = CIMultiDict({"Content-Type": content_type})
         merged.update(headers or {})
         return cls(
@@ -151,6 +175,8 @@ class Fault:
             outer: the status of the answer.
             applied: whether the write takes effect for those items all the same.
         """
+        for position in positions:
+            check_number("a position", position, least=0)
         which = frozenset(positions)
         return cls(failing=Failing(positions=which, status=status, outer=outer, applied=applied))
 
@@ -200,6 +226,11 @@ class _Rule:
         )  # fmt: skip
 
 
+def _require_fault(fault: object) -> None:
+    if not isinstance(fault, Fault):
+        _refuse("a fault", "made by a method of Fault, such as Fault.error(503)", fault)
+
+
 class Faults:
     """Which request meets which fault: first those queued, then by rule, the first that fits."""
 
@@ -208,8 +239,15 @@ class Faults:
         self._queue: deque[Fault] = deque()
         self._rules: list[_Rule] = []
 
+    @property
+    def unused(self) -> list[Fault]:
+        """The faults that were queued and have met no request: their test has tested nothing."""
+        return list(self._queue)
+
     def queue(self, *faults: Fault) -> None:
         """One fault for each of the next requests, whatever they are."""
+        for fault in faults:
+            _require_fault(fault)
         self._queue.extend(faults)
 
     def rule(
@@ -232,7 +270,20 @@ class Faults:
             nth: only for the nth request that fits so far, from 1.
             probability: only for this fraction of them, drawn with the sandbox's seed.
             times: at most so often.
+
+        Raises:
+            InvalidInputError: no request could ever fit.
         """
+        _require_fault(fault)
+        if method is not None and not re.fullmatch(r"[A-Z]+", method):
+            _refuse("method", "in capitals, such as 'POST'", method)
+        if path is not None and not re.fullmatch(r"[^/?\s]+(/[^/?\s]+)*", path):
+            _refuse("path", "below /v3/, such as 'shopper-profiles', and end in no slash", path)
+        if nth is not None:
+            check_count("nth", nth)
+        check_number("probability", probability, least=0, most=1)
+        if times is not None and times != 0:
+            check_count("times", times)
         self._rules.append(_Rule(fault, method, path, nth, probability, times))
 
     def clear(self) -> None:

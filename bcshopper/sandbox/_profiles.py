@@ -23,8 +23,8 @@ def create_profiles(store: Store, rules: Rules, call: Call) -> Answer:
     taken: set[int] = set()
 
     def refuse(item: object) -> Flaw | None:
-        customer_id = item.get(_FIELD) if isinstance(item, dict) else None
-        if isinstance(customer_id, bool) or not isinstance(customer_id, int):
+        customer_id = _customer_id(item)
+        if customer_id is None:
             return Flaw(422, INVALID, "customer_id must be an integer", _FIELD)
         if customer_id not in store.customers:
             return Flaw(422, INVALID, f"Customer `{customer_id}` does not exist", _FIELD)
@@ -38,9 +38,16 @@ def create_profiles(store: Store, rules: Rules, call: Call) -> Answer:
         rules=rules,
         call=call,
         refuse=refuse,
-        apply=lambda item: store.profiles.body(store.create(item[_FIELD]).id),
+        apply=lambda item: store.profiles.body(store.create(int(item[_FIELD])).id),
     )
     return write.answer(read_items(call, "objects with a customer_id"))
+
+
+def _customer_id(item: object) -> int | None:
+    value = item.get(_FIELD) if isinstance(item, dict) else None
+    if isinstance(value, float) and value.is_integer():
+        return int(value)  # JSON has one kind of number: 150.0 is 150
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def delete_profiles(store: Store, rules: Rules, call: Call) -> Answer:

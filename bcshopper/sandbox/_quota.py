@@ -103,17 +103,20 @@ class Quota:
         window.add(1, now)
         return True
 
-    def headers(self, now: float, resource: str = "") -> dict[str, str]:
-        """The four headers that every answer carries."""
+    def headers(self, now: float, resource: str = "", *, spent: bool = False) -> dict[str, str]:
+        """The four headers that every answer carries, and what one more that refuses may carry."""
         window = self._windows.get(resource, self._rest)
-        left = max(0.0, window.left(now) - self._rules.reset_error)
+        left = window.left(now)
         # rounded up, so that who waits for it does not come too early
-        reset = math.ceil(left * 1000)
+        reset = math.ceil(max(0.0, left - self._rules.reset_error) * 1000)
         if self._rules.reset_in == "seconds":
             reset = reset // 1000 * 1000
-        return {
+        headers = {
             "X-Rate-Limit-Time-Window-Ms": f"{self._rules.window * 1000:.0f}",
             "X-Rate-Limit-Time-Reset-Ms": str(reset),
             "X-Rate-Limit-Requests-Quota": str(self.limit),
             "X-Rate-Limit-Requests-Left": str(max(0, self.limit - window.used(now))),
         }
+        if spent and self._rules.retry_after:
+            headers["X-Retry-After"] = str(math.ceil(left))
+        return headers

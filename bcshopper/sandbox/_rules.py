@@ -22,6 +22,9 @@ class Rules:
         names_items: whether a refusal names the bad items' positions.
         vanished: what a DELETE that names something which does not exist does: `ignore` that, or
             refuse all of it as `not_found`.
+        above_max_ids: what becomes of a DELETE that names more than 50 ids, and of a URL above
+            2,048 characters: `refuse` with 422 and 414; or `clamp`: the ids after the 50th do not
+            count, and a URL may be of any length.
         unknown_items: how a write to segments is refused for an item that names a profile or a
             segment which does not exist.
         max_segments: segments that the store can have.
@@ -39,6 +42,8 @@ class Rules:
         reset_error: seconds by which the announced end of a window is too early.
         reset_in: the unit in which it is announced; whole `seconds` are cut, so that they are up to
             one second too early.
+        retry_after: whether a 429 of the quota has `X-Retry-After` too, in whole seconds and true.
+        gzip: whether answers are compressed for clients that take it.
         keep_alive: `kept`; `closed` after each answer, though the answer does not say so; or
             `dead`: the connection stays open, but the next request on it is cut unread.
         max_concurrent: requests at once; more are answered 429 without headers. None: any number.
@@ -51,6 +56,7 @@ class Rules:
     conflicts: Literal["409", "422"] = "409"
     names_items: bool = True
     vanished: Literal["ignore", "not_found"] = "ignore"
+    above_max_ids: Literal["clamp", "refuse"] = "refuse"
     unknown_items: Literal["404", "422"] = "404"
     max_segments: int = 1000
     above_max_segments: Literal["403", "409", "422", "507"] = "507"
@@ -64,5 +70,7 @@ class Rules:
     windows: Literal["fixed", "sliding"] = "fixed"
     reset_error: float = 0.0
     reset_in: Literal["milliseconds", "seconds"] = "milliseconds"
+    retry_after: bool = False
+    gzip: bool = False
     keep_alive: Literal["kept", "closed", "dead"] = "kept"
     max_concurrent: int | None = None

@@ -6,8 +6,9 @@ import json
 import random
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Iterable, Iterator, MutableMapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from datetime import UTC, datetime
+from typing import Self
 from uuid import UUID
 
 import attrs
@@ -39,6 +40,10 @@ class Customers(MutableMapping[int, UUID | None]):
     def __delitem__(self, customer_id: int) -> None:
         del self._profile_ids[customer_id]
         del self.ids[bisect_left(self.ids, customer_id)]
+
+    def __ior__(self, more: Mapping[int, UUID | None]) -> Self:
+        self.update(more)
+        return self
 
     def __iter__(self) -> Iterator[int]:
         return iter(self.ids)

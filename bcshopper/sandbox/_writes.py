@@ -9,7 +9,7 @@ from uuid import UUID
 
 import attrs
 
-from bcshopper.sandbox._answers import TYPE, Answer, Call, problem, read_uuids
+from bcshopper.sandbox._answers import MAX_PER_WRITE, TYPE, Answer, Call, problem, read_uuids
 from bcshopper.sandbox._rules import Rules
 
 INVALID = "the request is not valid"
@@ -126,6 +126,9 @@ def answer_delete(
     if not ids:
         wipe()
         return Answer(204)
+    if len(ids) > MAX_PER_WRITE and rules.above_max_ids == "refuse":
+        return problem(422, f"at most {MAX_PER_WRITE} ids per request")
+    ids = ids[:MAX_PER_WRITE]
     if rules.vanished == "not_found" and not all(row_id in known for row_id in ids):
         return problem(404, MISSING)
     delete(ids)

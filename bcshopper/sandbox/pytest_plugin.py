@@ -1,7 +1,12 @@
-"""The pytest fixture `bcshopper_sandbox`, there wherever bcshopper is installed."""
+"""The pytest fixture `bcshopper_sandbox`, there wherever bcshopper is installed.
+
+Every run of pytest in such an environment loads this file, under a name of its own outside of the
+package: so it costs nothing where nobody asks for the fixture.
+"""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -15,10 +20,13 @@ if TYPE_CHECKING:
 def bcshopper_sandbox() -> Iterator[Sandbox]:
     """A sandbox store with 100 customers and no profiles, in a thread of its own.
 
-    It works with synchronous tests and with every plugin for asynchronous ones.
+    It works with synchronous tests and with every plugin for asynchronous ones. Faults that were
+    queued and met no request are warned of in the end.
     """
-    # Every run of pytest loads this file: the import is for those that use it.
-    from bcshopper.sandbox import Sandbox  # noqa: PLC0415
+    from bcshopper.sandbox import Sandbox  # noqa: PLC0415 - only for those that use it
 
     with Sandbox(customers=100) as sandbox:
         yield sandbox
+    if sandbox.faults.unused:
+        unused = ", ".join(map(str, sandbox.faults.unused))
+        warnings.warn(f"faults that were queued and met no request: {unused:.300}", stacklevel=1)

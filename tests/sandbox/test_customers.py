@@ -1,5 +1,6 @@
 import pytest
 
+from bcshopper.sandbox import Sandbox
 from tests.sandbox.store import CUSTOMERS, existing, store
 
 
@@ -44,4 +45,20 @@ async def test_customers_come_in_pages_with_and_without_ids():
 async def test_customer_ids_must_be_integers():
     """422, as the real API has it."""
     async with store(customers=1) as (_, call):
-        assert (await call("GET", CUSTOMERS, params={"id:in": "1,x"})).status == 422
+        for text in ("1,x", "1,\u0661", "1.5", "-1"):
+            assert (await call("GET", CUSTOMERS, params={"id:in": text})).status == 422
+
+
+def test_the_customers_of_a_store_can_be_changed_like_a_dictionary():
+    """With any ids, in any order; they are listed by id."""
+    its = Sandbox(customers=3).store.customers
+    its |= {9: None, 7: None}
+    its[8] = None
+    del its[2]
+    its.update({1: None, 5: None})
+    assert list(its) == [1, 3, 5, 7, 8, 9]
+    assert its == dict.fromkeys([9, 8, 7, 5, 3, 1])
+    assert repr(its) == repr(dict.fromkeys([1, 3, 5, 7, 8, 9]))
+    with pytest.raises(KeyError):
+        del its[2]
+    assert len(its) == 6

@@ -5,7 +5,8 @@ from uuid import UUID
 import aiohttp
 import pytest
 
-from bcshopper.sandbox import Fault
+from bcshopper import InvalidInputError
+from bcshopper.sandbox import Fault, Sandbox
 from tests.sandbox.store import (
     CUSTOMERS,
     DELETE,
@@ -286,3 +287,80 @@ async def test_faults_can_be_cleared():
         sandbox.faults.queue(Fault.error(500))
         sandbox.faults.clear()
         assert await fates(call, GET) == [200]
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        ({"method": "post"}, "in capitals"),
+        ({"method": ""}, "in capitals"),
+        ({"path": "/shopper-profiles"}, "below /v3/"),
+        ({"path": "shopper-profiles/"}, "below /v3/"),
+        ({"path": "/stores/sandbox/v3/customers"}, "below /v3/"),
+        ({"path": "customers?id:in=1"}, "below /v3/"),
+        ({"path": ""}, "below /v3/"),
+        ({"nth": 0}, "nth"),
+        ({"nth": 1.5}, "nth"),
+        ({"nth": True}, "nth"),
+        ({"probability": 50}, "probability"),
+        ({"probability": -0.1}, "probability"),
+        ({"probability": float("nan")}, "probability"),
+        ({"times": -3}, "times"),
+        ({"times": 1.5}, "times"),
+    ],
+)
+def test_a_rule_that_can_never_fit_is_refused(rule, words):
+    """In a sentence with the value: such a fault would let a test pass that tests nothing."""
+    sandbox = Sandbox()
+    with pytest.raises(InvalidInputError, match=words) as caught:
+        sandbox.faults.rule(Fault.error(503), **rule)
+    (value,) = rule.values()
+    assert repr(value) in str(caught.value)
+    assert sandbox.faults.take("POST", PROFILES) is None
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: Fault.error(99), "status .* not 99"),
+        (lambda: Fault.error(600), "status .* not 600"),
+        (lambda: Fault.error("503"), "status .* not '503'"),
+        (lambda: Fault.error(503, body="xml"), "body .* not 'xml'"),
+        (lambda: Fault.error(500, lands_after=-1), "lands_after .* not -1"),
+        (lambda: Fault.cut(applied=True, lands_after=float("inf")), "lands_after .* not inf"),
+        (lambda: Fault.answer(0, b""), "status .* not 0"),
+        (lambda: Fault.slow(-1), "latency .* not -1"),
+        (lambda: Fault.slow(1, jitter=-1), "jitter .* not -1"),
+        (lambda: Fault.slow(float("nan")), "latency .* not nan"),
+        (lambda: Fault.slow("1"), "latency .* not '1'"),
+        (lambda: Fault.partial(99), "status .* not 99"),
+        (lambda: Fault.partial(503, -1), "position .* not -1"),
+        (lambda: Fault.partial(503, outer=200), "outer .* not 200"),
+        (lambda: Fault(ending="never"), "ending .* not 'never'"),
+    ],
+)
+def test_a_fault_that_can_never_be_is_refused(make, words):
+    """When it is made, not when a request meets it."""
+    with pytest.raises(InvalidInputError, match=words):
+        make()
+
+
+@pytest.mark.parametrize("thing", [503, None, Fault, "error"])
+def test_only_faults_are_queued_and_ruled(thing):
+    """Anything else is refused at once."""
+    sandbox = Sandbox()
+    for take in (sandbox.faults.queue, sandbox.faults.rule):
+        with pytest.raises(InvalidInputError, match="Fault"):
+            take(thing)
+
+
+async def test_queued_faults_that_met_no_request_are_told():
+    """In order; those that were met, and rules, are not among them."""
+    async with store() as (sandbox, call):
+        met, first, second = Fault.error(500), Fault.error(501), Fault.slow(1)
+        sandbox.faults.rule(Fault.error(503), method="POST")
+        sandbox.faults.queue(met, first, second)
+        await call("GET")
+        assert sandbox.faults.unused == [first, second]
+        sandbox.faults.clear()
+        assert sandbox.faults.unused == []

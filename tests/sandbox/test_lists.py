@@ -56,7 +56,7 @@ async def test_pages_together_hold_every_profile_once():
 
 @pytest.mark.parametrize("path", [PROFILES, CUSTOMERS])
 @pytest.mark.parametrize("name", ["page", "limit"])
-@pytest.mark.parametrize("value", ["0", "-1", "1.5", "x", ""])
+@pytest.mark.parametrize("value", ["0", "0.0", "-1", "+1", "1.5", "1.", "x", "", "\u0661", "1_0"])
 async def test_a_page_or_limit_that_makes_no_sense_is_422(path, name, value):
     """The title says which, and what it was."""
     async with store() as (_, call):
@@ -111,3 +111,13 @@ async def test_links_can_be_left_out():
     async with store(profiles=5, links=False) as (_, call):
         assert "links" not in (await call("GET")).pagination
         assert "links" not in (await call("GET", CUSTOMERS)).pagination
+
+
+async def test_a_whole_number_may_be_written_with_a_point():
+    """`150.0` is 150, as it is in JSON."""
+    async with store(customers=9, profiles=9) as (_, call):
+        for path in (PROFILES, CUSTOMERS):
+            page = (await call("GET", path, params={"limit": "2.0", "page": "3.00"})).pagination
+            assert (page["per_page"], page["current_page"]) == (2, 3)
+        found = await call("GET", CUSTOMERS, params={"id:in": "3.0,4"})
+        assert [row["id"] for row in found.json["data"]] == [3, 4]

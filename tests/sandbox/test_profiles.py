@@ -4,7 +4,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from bcshopper.sandbox import Fault, Sandbox
-from tests.sandbox.store import PROFILES, create, existing, naming, store
+from tests.sandbox.store import MEMBERS, PROFILES, SEGMENTS, create, existing, naming, store
 
 
 async def test_a_creation_is_201_with_the_new_profiles_in_the_order_of_the_request():
@@ -42,7 +42,8 @@ async def test_ids_depend_on_the_seed_alone():
         (b"[1]", 422),
         (b"[{}]", 422),
         (b'[{"customer_id":"1"}]', 422),
-        (b'[{"customer_id":1.0}]', 422),
+        (b'[{"customer_id":1.5}]', 422),
+        (b'[{"customer_id":1e999}]', 422),
         (b'[{"customer_id":true}]', 422),
         (b'[{"customer_id":null}]', 422),
         (b'[{"customer_id":0}]', 422),
@@ -57,6 +58,17 @@ async def test_a_body_that_is_no_list_of_one_to_fifty_customers_is_refused(body,
         answer = await call("POST", data=body, headers={"Content-Type": "application/json"})
         assert answer.status == status
         assert not existing(sandbox)
+
+
+@pytest.mark.parametrize("number", ["7.0", "70e-1", "0.7e1"])
+async def test_a_whole_number_is_one_however_json_writes_it(number):
+    """JSON has one kind of number."""
+    async with store(customers=9) as (sandbox, call):
+        body = f'[{{"customer_id":{number}}}]'
+        headers = {"Content-Type": "application/json"}
+        (row,) = (await call("POST", data=body, headers=headers)).json["data"]
+        assert row["customer_id"] == 7
+        assert sandbox.store.customers[7] is not None
 
 
 @pytest.mark.parametrize("content_type", [None, "text/plain", "application/x-www-form-urlencoded"])
@@ -223,6 +235,40 @@ async def test_an_id_that_is_no_uuid_refuses_the_whole_delete(bad):
         assert answer.status == 422
         assert answer.json["errors"] == {"1": f"`{bad}` is not a UUID"}
         assert len(existing(sandbox)) == 2
+
+
+@pytest.mark.parametrize("path", [PROFILES, SEGMENTS, MEMBERS])
+@pytest.mark.parametrize("rule", ["refuse", "clamp"])
+async def test_a_delete_of_more_than_fifty_ids_is_refused_or_clamped(path, rule):
+    """Either nothing goes, or the first fifty; a URL that is too long is another matter."""
+    async with store(profiles=60, above_max_ids=rule) as (sandbox, call):
+        for i in range(60):
+            segment = sandbox.store.create_segment(str(i))
+        sandbox.store.add_members(segment.id, sandbox.store.profiles)
+        there = {
+            PROFILES: sandbox.store.profiles,
+            SEGMENTS: sandbox.store.segments,
+            MEMBERS: segment.members,
+        }[path]
+        ids = list(there)
+        # the URL of so many would be too long, but for how this one is written
+        query = "id:in=" + ",".join([str(ids[0])] * 10 + [str(i) for i in ids[1:42]])
+        answer = await call("DELETE", f"{path.replace('*', str(segment.id))}?{query}")
+        assert answer.status == (422 if rule == "refuse" else 204)
+        assert list(there) == (ids if rule == "refuse" else ids[41:])
+        assert sandbox.store.wipes == 0
+
+
+@pytest.mark.parametrize(("rule", "status"), [("refuse", 414), ("clamp", 200)])
+async def test_a_url_above_2048_characters_is_refused_or_read(rule, status):
+    """As gateways have it; the whole URL counts, percent-encoded."""
+    async with store(above_max_ids=rule) as (sandbox, call):
+        url = f"{sandbox.url}/stores/sandbox/v3/{PROFILES}?page=1&x="
+        padding = 2048 - len(url)
+        longest = await call("GET", f"{PROFILES}?page=1&x={'y' * padding}")
+        assert longest.status == 200
+        longer = await call("GET", f"{PROFILES}?page=1&x={'y' * (padding + 1)}")
+        assert longer.status == status
 
 
 @pytest.mark.parametrize(

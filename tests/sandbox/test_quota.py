@@ -156,3 +156,24 @@ async def test_the_reset_can_be_announced_too_early():
         await asyncio.sleep(29.8)
         refused = await call("GET")
         assert (refused.status, refused.headers[RESET_MS]) == (429, "0")
+
+
+@pytest.mark.parametrize("windows", ["fixed", "sliding"])
+async def test_a_spent_quota_can_carry_x_retry_after_too(windows):
+    """In whole seconds and true, also where the other header is not."""
+    rules = {"quota": 1, "window": 30.0, "windows": windows, "reset_error": 5.0}
+    async with store(retry_after=True, **rules) as (_, call):
+        assert "X-Retry-After" not in (await call("GET")).headers
+        await asyncio.sleep(10.2)
+        refused = await call("GET")
+        assert (refused.status, refused.headers["X-Retry-After"]) == (429, "20")
+        assert int(refused.headers[RESET_MS]) < 15_000
+        await asyncio.sleep(20)
+        assert (await call("GET")).status == 200
+
+
+async def test_without_the_rule_there_is_no_x_retry_after():
+    """Most answers of the API do not have it."""
+    async with store(quota=1) as (_, call):
+        await call("GET")
+        assert "X-Retry-After" not in (await call("GET")).headers

@@ -1,5 +1,7 @@
 import asyncio
 import json
+import subprocess
+import sys
 import threading
 import urllib.error
 import urllib.request
@@ -209,3 +211,108 @@ async def test_stopping_ends_handlers_that_sleep_at_once(fault, client):
 async def _fetch(http, url, headers):
     async with http.get(url, headers=headers) as answer:
         return await answer.read()
+
+
+CANNOT_START = """
+import resource, sys, threading, time
+from bcshopper.sandbox import Sandbox
+{setup}
+began = time.monotonic()
+try:
+    with Sandbox():
+        print("started")
+except BaseException as error:
+    print(type(error).__name__)
+print("quick" if time.monotonic() - began < 5 else "slow", threading.active_count())
+"""
+NO_MORE_FILES = """
+import asyncio, os
+asyncio.new_event_loop().close()  # what it imports needs files too
+held = os.open("/dev/null", os.O_RDONLY)
+resource.setrlimit(resource.RLIMIT_NOFILE, (held + 1, held + 1))
+"""
+NO_SOCKETS = """
+import socket
+def refuse(*args, **more):
+    raise RuntimeError("no sockets here")
+socket.socketpair = socket.socket = refuse
+"""
+INTERRUPTED = """
+import _thread, asyncio
+new = asyncio.new_event_loop
+def slow():
+    _thread.interrupt_main()
+    time.sleep(0.5)
+    return new()
+asyncio.new_event_loop = slow
+asyncio.events.new_event_loop = asyncio.runners.events.new_event_loop = slow
+"""
+
+
+@pytest.mark.real_time
+@pytest.mark.parametrize(
+    ("setup", "error"),
+    [(NO_MORE_FILES, "OSError"), (NO_SOCKETS, "RuntimeError"), (INTERRUPTED, "KeyboardInterrupt")],
+    ids=["no more files", "no sockets", "interrupted"],
+)
+def test_a_sandbox_whose_thread_cannot_start_raises_at_once(setup, error):
+    """Whatever hinders its event loop, or whoever interrupts: no hanging, and no thread is left."""
+    done = subprocess.run(
+        [sys.executable, "-c", CANNOT_START.format(setup=setup)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.stdout.split() == [error, "quick", "1"], done.stderr
+
+
+PROBE = """
+import sys
+
+def test_nothing_of_it_is_loaded():
+    loaded = {name.partition(".")[0] for name in sys.modules}
+    assert "pytest_bcshopper" in loaded
+    assert not loaded & {"aiohttp", "bcshopper"}
+"""
+FORGOTTEN = """
+from bcshopper.sandbox import Fault
+
+def test_forgets(bcshopper_sandbox):
+    bcshopper_sandbox.faults.queue(Fault.error(503), Fault.error(504))
+
+def test_forgets_nothing(bcshopper_sandbox):
+    bcshopper_sandbox.faults.queue(Fault.error(503))
+    bcshopper_sandbox.faults.clear()
+"""
+
+
+def pytest_in(folder, text):
+    """Run pytest on a file of its own, with the plugins that are installed."""
+    (folder / "test_it.py").write_text(text)
+    plain = ["-p", "no:cacheprovider", "-p", "no:xdist", "-c", "/dev/null", "--rootdir", folder]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *map(str, plain), "test_it.py"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done.stdout + done.stderr
+
+
+@pytest.mark.real_time
+def test_the_plugin_costs_nothing_where_nobody_uses_it(tmp_path):
+    """One small module: neither aiohttp nor the package is imported."""
+    output = pytest_in(tmp_path, PROBE)
+    assert "1 passed" in output, output
+
+
+@pytest.mark.real_time
+def test_the_fixture_warns_of_queued_faults_that_were_never_met(tmp_path):
+    """At the end of the test that queued them, and of no other."""
+    output = pytest_in(tmp_path, FORGOTTEN)
+    assert "2 passed, 1 warning" in output, output
+    assert "faults that were queued and met no request" in output
+    assert "status=503" in output

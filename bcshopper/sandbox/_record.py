@@ -1,0 +1,65 @@
+"""What the sandbox has seen."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Mapping
+
+import attrs
+
+_LOG_LENGTH = 10_000
+
+
+@attrs.define
+class LoggedRequest:
+    """A request that the sandbox has seen.
+
+    Attributes:
+        method: its HTTP method.
+        path: its whole path.
+        query: its query, in order.
+        headers: its headers, the token masked.
+        body: its body.
+        at: when it came, in seconds on the event loop's clock.
+        status: the answer's status; None while, or if, there is none.
+    """
+
+    method: str
+    path: str
+    query: tuple[tuple[str, str], ...]
+    headers: Mapping[str, str]
+    body: bytes
+    at: float
+    status: int | None = None
+
+
+class Record:
+    """What the sandbox has seen.
+
+    Attributes:
+        requests: the last 10,000 requests, oldest first.
+        counts: how many there were in all, by method and path below `/v3/`, such as
+            `("POST", "shopper-profiles")` or `("GET", "segments/*/shopper-profiles")`.
+        statuses: how many answers there were, by status.
+        in_flight: requests under way now.
+        peak: the most that were ever under way at once.
+    """
+
+    def __init__(self) -> None:
+        self.requests: deque[LoggedRequest] = deque(maxlen=_LOG_LENGTH)
+        self.counts: Counter[tuple[str, str]] = Counter()
+        self.statuses: Counter[int] = Counter()
+        self.in_flight = 0
+        self.peak = 0
+
+    def add(self, request: LoggedRequest, path: str) -> None:
+        """Note a request, which is under way from now on, and count it under a path."""
+        self.requests.append(request)
+        self.counts[request.method, path] += 1
+        self.in_flight += 1
+        self.peak = max(self.peak, self.in_flight)
+
+    def answered(self, request: LoggedRequest, status: int) -> None:
+        """Note the status of its answer."""
+        request.status = status
+        self.statuses[status] += 1
