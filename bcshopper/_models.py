@@ -15,6 +15,15 @@ T = TypeVar("T")
 # The decoder then refuses a time without an offset, which would become a naive datetime.
 AwareDatetime = Annotated[datetime, msgspec.Meta(tz=True)]
 
+CustomerId = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+"""Customers are numbered from 1, in 64 bits; 0 stands for a guest, who has no profile."""
+
+DISTINCT = "distinct"
+"""Marks, in a field's metadata, what no two rows of a list share; None does not count.
+
+It is what collects the field's values from rows. That runs for each page, so it is written out.
+"""
+
 
 @attrs.frozen
 class ShopperProfile:
@@ -29,8 +38,11 @@ class ShopperProfile:
         updated_at: when it was last updated, with its offset; None if the API did not say.
     """
 
-    id: UUID
-    customer_id: int
+    # A UUID's hash is made in Python, that of its number is not.
+    id: UUID = attrs.field(metadata={DISTINCT: lambda rows: {row.id.int for row in rows}})
+    customer_id: CustomerId = attrs.field(
+        metadata={DISTINCT: lambda rows: {row.customer_id for row in rows}}
+    )
     created_at: AwareDatetime | None = None
     updated_at: AwareDatetime | None = None
 

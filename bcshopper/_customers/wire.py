@@ -13,15 +13,21 @@ import attrs
 from yarl import URL
 
 from bcshopper._listing import MAX_LIMIT
+from bcshopper._models import DISTINCT, CustomerId
 from bcshopper._transport import Request, split_fitting, with_ids
 
 
 @attrs.frozen
 class CustomerRow:
-    """A customer, as far as it concerns profiles."""
+    """A customer, as far as it concerns profiles.
 
-    id: int
-    shopper_profile_id: UUID | None = None
+    The field must be there, None for no profile: as it is Beta, its absence may mean anything.
+    """
+
+    id: CustomerId = attrs.field(metadata={DISTINCT: lambda rows: {row.id for row in rows}})
+    shopper_profile_id: UUID | None = attrs.field(
+        metadata={DISTINCT: lambda rows: {row.shopper_profile_id for row in rows}}
+    )
 
 
 @attrs.frozen

@@ -23,6 +23,7 @@ from typing import Any, Generic
 
 import attrs
 
+from bcshopper._listing.checks import count_missing
 from bcshopper._listing.pages import Pages, RowT
 from bcshopper._listing.walk import NoteDrift, read_ahead
 from bcshopper._models import Page
@@ -154,11 +155,13 @@ class ConsistentWalk(Generic[RowT]):
 
         Rows that are appended before it is read need not be on it: nobody is owed those.
         """
-        page = await self._fetch(1)
+        page = first = await self._fetch(1)
         end = page.pagination.total_pages
         while end and page.number != end:
             page = await self._fetch(end)
             end = min(end, page.pagination.total_pages)
+        if page.pagination.total < first.pagination.total:
+            self._note_drift("rows were deleted")
         return page
 
     def _check_direction(self, head: Page[RowT], last: Page[RowT]) -> None:
@@ -232,10 +235,8 @@ class ConsistentWalk(Generic[RowT]):
         return page
 
     def _check_full(self, page: Page[RowT]) -> None:
-        full = page.pagination.per_page
-        if page.number < page.pagination.total_pages and len(page.items) != full:
-            reason = f"{len(page.items)} items are on a page of {full}"
-            raise self._pages.contradiction(page.number, reason)
+        if missing := count_missing(page):
+            raise self._pages.contradiction(page.number, f"it lacks {missing} items")
 
 
 def _offset(page: Page[Any]) -> int:

@@ -90,6 +90,18 @@ async def test_a_quiet_store_costs_at_most_two_requests_more(profiles):
         assert len(pages_asked(sandbox)) <= max(1, -(-profiles // 10)) + 2
 
 
+@pytest.mark.parametrize("left", [0, 5, 35])
+async def test_a_list_that_shrinks_before_its_end_is_known_has_changed(left):
+    """Nobody who stays is missed, and `drifted` tells."""
+    async with Sandbox(profiles=100) as sandbox, sandbox.session() as session:
+        shrink = Fault.changing(lambda store: store.delete_oldest(100 - left))
+        sandbox.faults.rule(shrink, nth=2)
+        walk = session.shopper_profiles.list(limit=10, consistent=True)
+        assert await walk.all() == list(sandbox.store.profiles.values())
+        assert len(sandbox.store.profiles) == left
+        assert walk.drifted
+
+
 async def test_additions_alone_cost_nothing_more():
     """New profiles at the end move nobody."""
     async with Sandbox(profiles=100) as sandbox, sandbox.session() as session:
