@@ -51,7 +51,17 @@ class ListDocument(Generic[T]):
     errors: Any = None
 
 
-def read_list(reply: Reply, document: type[ListDocument[T]]) -> ListDocument[T]:
+class HasErrors(Protocol):
+    """The body of any list."""
+
+    @property
+    def errors(self) -> Any: ...
+
+
+DocumentT = TypeVar("DocumentT", bound=HasErrors)
+
+
+def read_list(reply: Reply, document: type[DocumentT]) -> DocumentT:
     """Read a page of a list.
 
     Raises:
@@ -98,6 +108,8 @@ class Pages(Generic[RowT]):
         request: makes them.
         document: what their answers hold.
         limit: rows per page to ask for, 1 to 250.
+        ordered_by_creation: whether rows come in the order in which they were created, so that
+            `created_at` shows which way round the list is.
 
     Raises:
         InvalidInputError: `limit` is out of range.
@@ -107,6 +119,7 @@ class Pages(Generic[RowT]):
     request: MakeRequest
     document: type[ListDocument[RowT]]
     limit: int
+    ordered_by_creation: bool = True
 
     def __attrs_post_init__(self) -> None:
         check_count("limit", self.limit, MAX_LIMIT)

@@ -370,7 +370,7 @@ async def test_a_server_that_contradicts_itself_ends_the_walk(how, consistent):
 
     async with (
         serving(answer) as url,
-        Session("a", "t", base_url=url, retry=RetryPolicy(attempts=1)) as session,
+        Session("a", "made-up", base_url=url, retry=RetryPolicy(attempts=1)) as session,
     ):
         walk = session.shopper_profiles.list(limit=10, consistent=consistent)
         if consistent and how in ENDS_BY_ITSELF:
@@ -393,7 +393,7 @@ async def test_a_listing_that_lacks_items_says_so(number):
 
     async with (
         serving(answer) as url,
-        Session("a", "t", base_url=url, retry=RetryPolicy(attempts=1)) as session,
+        Session("a", "made-up", base_url=url, retry=RetryPolicy(attempts=1)) as session,
     ):
         walk = session.shopper_profiles.list(limit=10)
         assert len(await walk.all()) == 23
