@@ -48,6 +48,29 @@ class ShopperProfile:
 
 
 @attrs.frozen
+class Customer:
+    """A customer, as far as it concerns shopper profiles and segments.
+
+    Both ids of other things come from includes that are Beta; an answer without them is refused.
+
+    See https://developer.bigcommerce.com/docs/rest-management/customers
+
+    Attributes:
+        id: the customer's id.
+        shopper_profile_id: its profile; None if it has none.
+        segment_ids: the segments that it is in.
+        date_modified: when it was last modified, with its offset; None if the API did not say.
+    """
+
+    id: CustomerId = attrs.field(metadata={DISTINCT: lambda rows: {row.id for row in rows}})
+    shopper_profile_id: UUID | None = attrs.field(
+        metadata={DISTINCT: lambda rows: {row.shopper_profile_id for row in rows}}
+    )
+    segment_ids: tuple[UUID, ...]
+    date_modified: AwareDatetime | None = None
+
+
+@attrs.frozen
 class Pagination:
     """Where a page stands in its list, in the server's words.
 

@@ -1,12 +1,13 @@
 """`GET /customers`: its requests and its document.
 
-The include `shopper_profile_id` is marked Beta in BigCommerce's reference.
+The includes `shopper_profile_id` and `segment_ids` are marked Beta in BigCommerce's reference.
 See https://developer.bigcommerce.com/docs/rest-management/customers
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from uuid import UUID
 
 import attrs
@@ -48,6 +49,17 @@ class CustomerRequests:
     def find(self, customer_ids: Sequence[int], page: int) -> Request:
         """A page of these customers, each with its profile's id."""
         return Request("GET", with_ids(self._frame(page), customer_ids))
+
+    def after(self, cursor: str | None, limit: int, modified_since: datetime | None) -> Request:
+        """The customers after a cursor, or the first ones; all of them, or the newly modified."""
+        query: dict[str, str | int] = {"include": "shopper_profile_id,segment_ids", "limit": limit}
+        if modified_since is not None:
+            # The documented form has no offset. That it is UTC, and "Z" is taken, is assumed.
+            moment = modified_since.astimezone(UTC).replace(tzinfo=None)
+            query["date_modified:min"] = f"{moment.isoformat(timespec='seconds')}Z"
+        if cursor is not None:
+            query["after"] = cursor
+        return Request("GET", self.url.with_query(query))
 
     def split(self, customer_ids: Sequence[int]) -> Iterator[Sequence[int]]:
         """Cut a list into the fewest runs that one `find` each takes."""

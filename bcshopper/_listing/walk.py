@@ -50,6 +50,11 @@ def read_ahead(
     return in_order(next_call, read, ahead=ahead, spawn=pages.transport.spawn)
 
 
+def most_pages(total_pages: int) -> int:
+    """How many pages a list of so many may come to have while one reads it; more is an error."""
+    return _MOST_GROWTH * total_pages + _MOST_NEW_PAGES
+
+
 class PageNumbers:
     """Which page to ask for next: pure state, told of each page in its turn."""
 
@@ -72,7 +77,7 @@ class PageNumbers:
             False if the list grows as no list does.
         """
         if self._most is None:
-            self._most = _MOST_GROWTH * total_pages + _MOST_NEW_PAGES
+            self._most = most_pages(total_pages)
         self._last = total_pages
         return total_pages <= self._most
 

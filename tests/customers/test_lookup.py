@@ -92,7 +92,7 @@ async def lookup(answer):
         asked += 1
         return answer(int(request.query["page"]))
 
-    async with serving(count) as url, Session("a", "t", base_url=url, retry=ONCE) as session:
+    async with serving(count) as url, Session("a", "made-up", base_url=url, retry=ONCE) as session:
         try:
             return await session.shopper_profiles.lookup([1, 2, 3])
         finally:
