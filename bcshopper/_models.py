@@ -15,6 +15,15 @@ T = TypeVar("T")
 # The decoder then refuses a time without an offset, which would become a naive datetime.
 AwareDatetime = Annotated[datetime, msgspec.Meta(tz=True)]
 
+CustomerId = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+"""Customers are numbered from 1, in 64 bits; 0 stands for a guest, who has no profile."""
+
+DISTINCT = "distinct"
+"""Marks, in a field's metadata, what no two rows of a list share; None does not count.
+
+It is what collects the field's values from rows. That runs for each page, so it is written out.
+"""
+
 
 @attrs.frozen
 class ShopperProfile:
@@ -29,10 +38,36 @@ class ShopperProfile:
         updated_at: when it was last updated, with its offset; None if the API did not say.
     """
 
-    id: UUID
-    customer_id: int
+    # A UUID's hash is made in Python, that of its number is not.
+    id: UUID = attrs.field(metadata={DISTINCT: lambda rows: {row.id.int for row in rows}})
+    customer_id: CustomerId = attrs.field(
+        metadata={DISTINCT: lambda rows: {row.customer_id for row in rows}}
+    )
     created_at: AwareDatetime | None = None
     updated_at: AwareDatetime | None = None
+
+
+@attrs.frozen
+class Customer:
+    """A customer, as far as it concerns shopper profiles and segments.
+
+    Both ids of other things come from includes that are Beta; an answer without them is refused.
+
+    See https://developer.bigcommerce.com/docs/rest-management/customers
+
+    Attributes:
+        id: the customer's id.
+        shopper_profile_id: its profile; None if it has none.
+        segment_ids: the segments that it is in.
+        date_modified: when it was last modified, with its offset; None if the API did not say.
+    """
+
+    id: CustomerId = attrs.field(metadata={DISTINCT: lambda rows: {row.id for row in rows}})
+    shopper_profile_id: UUID | None = attrs.field(
+        metadata={DISTINCT: lambda rows: {row.shopper_profile_id for row in rows}}
+    )
+    segment_ids: tuple[UUID, ...]
+    date_modified: AwareDatetime | None = None
 
 
 @attrs.frozen

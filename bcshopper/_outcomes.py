@@ -29,7 +29,7 @@ class Status(Enum):
     DELETED = "deleted"
     """No such profile exists any more."""
     REJECTED = "rejected"
-    """The server said no to this id; nothing was changed, and the same call again won't change it."""
+    """The server said no to this id; nothing was changed, nor would it be next time."""
     UNKNOWN = "unknown"
     """It was sent, and whether it took effect can't be told."""
     NOT_SENT = "not_sent"

@@ -489,13 +489,15 @@ async def test_an_overtaken_older_answer_does_not_end_a_listing_early():
 
 
 @pytest.mark.parametrize("ids", [[1, 2], [7, 8]])
-async def test_a_look_up_stops_once_a_further_page_can_tell_nothing(ids):
-    """Whatever number of pages the server claims."""
+async def test_a_look_up_follows_no_server_that_claims_more_pages_than_there_can_be(ids):
+    """Nor does it take its word that nobody has a profile."""
     meta = '"pagination":{"total":9999,"count":2,"per_page":2,"current_page":1,"total_pages":5000}'
-    body = f'{{"data":[{{"id":1}},{{"id":2}}],"meta":{{{meta}}}}}'.encode()
-    async with Sandbox() as sandbox, sandbox.session() as session:
+    rows = ",".join(f'{{"id":{i},"shopper_profile_id":null}}' for i in (1, 2))
+    body = f'{{"data":[{rows}],"meta":{{{meta}}}}}'.encode()
+    async with Sandbox() as sandbox, sandbox.session(retry=ONCE) as session:
         sandbox.faults.rule(Fault.answer(200, body), path="customers")
-        assert await session.shopper_profiles.lookup(ids) == dict.fromkeys(ids)
+        with pytest.raises(ResponseFormatError, match="9999"):
+            await session.shopper_profiles.lookup(ids)
         assert len(sandbox.record.requests) == 1
 
 

@@ -11,6 +11,10 @@ the last row is looked for again. If it has not moved, that is all: two requests
 walk. If it has, rows may have slipped past. They are first looked for where totals changed between
 two pages; once every row that was there at the start has been seen, that is all again. Otherwise
 the list is read once more from its end to its front, many pages at a time as long as nothing moves.
+
+Where rows come in the order of their creation, a list that is the other way round shows itself by
+`created_at`. Where they do not, as with the members of a segment, nothing shows that: the second
+assumption is taken on trust.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ from typing import Any, Generic
 
 import attrs
 
+from bcshopper._listing.checks import count_missing
 from bcshopper._listing.pages import Pages, RowT
 from bcshopper._listing.walk import NoteDrift, read_ahead
 from bcshopper._models import Page
@@ -154,14 +159,18 @@ class ConsistentWalk(Generic[RowT]):
 
         Rows that are appended before it is read need not be on it: nobody is owed those.
         """
-        page = await self._fetch(1)
+        page = first = await self._fetch(1)
         end = page.pagination.total_pages
         while end and page.number != end:
             page = await self._fetch(end)
             end = min(end, page.pagination.total_pages)
+        if page.pagination.total < first.pagination.total:
+            self._note_drift("rows were deleted")
         return page
 
     def _check_direction(self, head: Page[RowT], last: Page[RowT]) -> None:
+        if not self._pages.ordered_by_creation:
+            return
         oldest, newest = head.items[0].created_at, last.items[-1].created_at
         if oldest is not None and newest is not None and oldest > newest:
             raise self._pages.contradiction(
@@ -232,10 +241,8 @@ class ConsistentWalk(Generic[RowT]):
         return page
 
     def _check_full(self, page: Page[RowT]) -> None:
-        full = page.pagination.per_page
-        if page.number < page.pagination.total_pages and len(page.items) != full:
-            reason = f"{len(page.items)} items are on a page of {full}"
-            raise self._pages.contradiction(page.number, reason)
+        if missing := count_missing(page):
+            raise self._pages.contradiction(page.number, f"it lacks {missing} items")
 
 
 def _offset(page: Page[Any]) -> int:

@@ -1,4 +1,4 @@
-"""One list of the API: its request, its document, and what in a page can't be."""
+"""One list of the API: its request, its document, its pages."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import attrs
 from yarl import URL
 
 from bcshopper._inputs import check_count
+from bcshopper._listing.checks import check_page
 from bcshopper._models import Page, Pagination
 from bcshopper._transport import MalformedDocumentError, Reply, Request, Transport, converter
 from bcshopper.errors import ResponseFormatError
@@ -51,7 +52,17 @@ class ListDocument(Generic[T]):
     errors: Any = None
 
 
-def read_list(reply: Reply, document: type[ListDocument[T]]) -> ListDocument[T]:
+class HasErrors(Protocol):
+    """The body of any list."""
+
+    @property
+    def errors(self) -> Any: ...
+
+
+DocumentT = TypeVar("DocumentT", bound=HasErrors)
+
+
+def read_list(reply: Reply, document: type[DocumentT]) -> DocumentT:
     """Read a page of a list.
 
     Raises:
@@ -61,6 +72,24 @@ def read_list(reply: Reply, document: type[ListDocument[T]]) -> ListDocument[T]:
     if result.errors:
         raise MalformedDocumentError("it has errors", "$.errors")
     return result
+
+
+def read_page(reply: Reply, document: type[ListDocument[T]], number: int, limit: int) -> Page[T]:
+    """Read a page of a list, and make sure that it does not contradict itself.
+
+    Args:
+        reply: the answer.
+        document: what it holds.
+        number: the page that was asked for.
+        limit: the items per page that were asked for.
+
+    Raises:
+        MalformedDocumentError: it is not that page.
+    """
+    result = read_list(reply, document)
+    page = Page(result.data, result.meta.pagination, number, limit)
+    check_page(page)
+    return page
 
 
 Unread: TypeAlias = tuple[int, Reply]
@@ -80,6 +109,8 @@ class Pages(Generic[RowT]):
         request: makes them.
         document: what their answers hold.
         limit: rows per page to ask for, 1 to 250.
+        ordered_by_creation: whether rows come in the order in which they were created, so that
+            `created_at` shows which way round the list is.
 
     Raises:
         InvalidInputError: `limit` is out of range.
@@ -89,6 +120,7 @@ class Pages(Generic[RowT]):
     request: MakeRequest
     document: type[ListDocument[RowT]]
     limit: int
+    ordered_by_creation: bool = True
 
     def __attrs_post_init__(self) -> None:
         check_count("limit", self.limit, MAX_LIMIT)
@@ -111,11 +143,7 @@ class Pages(Generic[RowT]):
             MalformedDocumentError: it is not a page of this list.
         """
         number, reply = unread
-        document = read_list(reply, self.document)
-        page = Page(document.data, document.meta.pagination, number, self.limit)
-        if reason := find_contradiction(page):
-            raise MalformedDocumentError(reason, "$.meta.pagination")
-        return page
+        return read_page(reply, self.document, number, self.limit)
 
     def contradiction(self, number: int, reason: str) -> ResponseFormatError:
         """The error for a page that can't be right, beside the other pages."""
@@ -133,21 +161,3 @@ class Pages(Generic[RowT]):
 def page_of(url: URL, number: int, limit: int) -> Request:
     """The request for a page of the list at this URL."""
     return Request("GET", url.with_query(page=number, limit=limit))
-
-
-def find_contradiction(page: Page[Any]) -> str | None:
-    """What in a page's pagination can't be, whatever the other pages say; None if all can."""
-    p = page.pagination
-    if p.per_page < 1 or p.total < 0:
-        return f"per_page {p.per_page} and total {p.total} can't be"
-    if p.total_pages != -(-p.total // p.per_page) and (p.total, p.total_pages) != (0, 1):
-        return f"{p.total} items on pages of {p.per_page} are not {p.total_pages} pages"
-    if page.number > p.total_pages:
-        return None  # past the end, where servers differ
-    if p.current_page != page.number:
-        return f"page {p.current_page} came for page {page.number}"
-    if len(page.items) > p.per_page:
-        return f"{len(page.items)} items came on a page of {p.per_page}"
-    if not page.items and p.total:
-        return f"page {page.number} of {p.total_pages} is empty"
-    return None

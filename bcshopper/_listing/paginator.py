@@ -26,8 +26,8 @@ class Paginator(Generic[T]):
     Leaving the loop early cancels what is under way.
 
     Attributes:
-        drifted: whether the list was seen to change during the newest walk. A plain walk may
-            then have missed rows; a consistent one has not.
+        drifted: whether the list was seen to change, or a page to lack items, during the newest
+            walk. A plain walk may then have missed some; a consistent one has not.
     """
 
     def __init__(

@@ -7,6 +7,7 @@ from contextlib import aclosing
 from typing import Any, TypeAlias
 
 from bcshopper._listing.ahead import in_order
+from bcshopper._listing.checks import count_missing
 from bcshopper._listing.pages import Pages, RowT, Unread
 from bcshopper._models import Page
 from bcshopper._transport import MalformedDocumentError
@@ -49,6 +50,11 @@ def read_ahead(
     return in_order(next_call, read, ahead=ahead, spawn=pages.transport.spawn)
 
 
+def most_pages(total_pages: int) -> int:
+    """How many pages a list of so many may come to have while one reads it; more is an error."""
+    return _MOST_GROWTH * total_pages + _MOST_NEW_PAGES
+
+
 class PageNumbers:
     """Which page to ask for next: pure state, told of each page in its turn."""
 
@@ -71,7 +77,7 @@ class PageNumbers:
             False if the list grows as no list does.
         """
         if self._most is None:
-            self._most = _MOST_GROWTH * total_pages + _MOST_NEW_PAGES
+            self._most = most_pages(total_pages)
         self._last = total_pages
         return total_pages <= self._most
 
@@ -101,24 +107,25 @@ async def walk(
     async with aclosing(read_ahead(pages, numbers.take, learn, ahead=ahead)) as read:
         async for newest in read:
             page = newest
-            if page.number > page.pagination.total_pages or not page.items:
-                continue
-            if previous is not None:
+            if previous is not None and page.items == previous.items:
+                # Rows that moved between two reads can look like this, but not twice.
+                page = await pages.fetch(page.number)
                 if page.items == previous.items:
-                    # Rows that moved between two reads can look like this, but not twice.
-                    page = await pages.fetch(page.number)
-                    if page.items == previous.items:
-                        reason = f"it repeats page {previous.number}"
-                        raise pages.contradiction(page.number, reason)
-                drift = find_drift(previous, page)
-                if drift is not None:
-                    note_drift(drift)
-            yield page
-            previous = page
+                    reason = f"it repeats page {previous.number}"
+                    raise pages.contradiction(page.number, reason)
+            if drift := find_drift(previous, page):
+                note_drift(drift)
+            if page.items:  # it is not past the end
+                yield page
+                previous = page
 
 
-def find_drift(previous: Page[Any], page: Page[Any]) -> str | None:
-    """Why two pages, one after the other, can't be of the same state of the list."""
+def find_drift(previous: Page[Any] | None, page: Page[Any]) -> str | None:
+    """Why a page, after the one before it, can't be of one whole state of the list."""
+    if missing := count_missing(page):
+        return f"page {page.number} lacks {missing} items"
+    if previous is None:
+        return None
     before, now = previous.pagination, page.pagination
     if now.per_page != before.per_page:
         return f"pages of {before.per_page} became pages of {now.per_page}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, TypeVar, cast, get_origin
+from typing import Annotated, Any, TypeVar, cast, get_args, get_origin
 from uuid import UUID
 
 import cattrs
@@ -78,6 +78,23 @@ def _structure_int(value: Any, _: type[int]) -> int:
     return int(value)
 
 
+def _bounded_hook(cls: Any) -> Callable[[Any, Any], int]:
+    (bounds,) = cls.__metadata__
+
+    def structure_bounded(value: Any, _: Any) -> int:
+        number = _structure_int(value, int)
+        if not bounds.ge <= number <= bounds.le:
+            raise ValueError(f"expected {bounds.ge} to {bounds.le}, got {value!r:.50}")
+        return number
+
+    return structure_bounded
+
+
+def _is_bounded(cls: Any) -> bool:
+    """Whether it is an integer with both bounds, which the decoder minds and cattrs does not."""
+    return get_origin(cls) is Annotated and get_args(cls)[0] is int
+
+
 def _structure_uuid(value: Any, _: type[UUID]) -> UUID:
     try:
         return UUID(value)
@@ -110,6 +127,7 @@ def _is_tuple(cls: Any) -> bool:
 
 converter = JSONConverter()
 converter.register_structure_hook_factory(_is_tuple, _tuple_hook)
+converter.register_structure_hook_factory(_is_bounded, _bounded_hook)
 converter.register_structure_hook(int, _structure_int)
 converter.register_structure_hook(UUID, _structure_uuid)
 converter.register_structure_hook(datetime, _structure_datetime)

@@ -33,6 +33,7 @@ logging.getLogger("bcshopper").addHandler(logging.NullHandler())  # silent unles
 _log = logging.getLogger("bcshopper.transport")
 _WORTH_SAYING = 1.0  # seconds of waiting for quota; shorter ones would fill the log
 _PLAIN = frozenset({200, 201, 204})
+_HALF_DONE = {202: "it is accepted, and not done yet", 206: "it is not whole"}
 
 
 @attrs.define
@@ -274,6 +275,8 @@ class Transport:
             self._stats.throttled += 1
         if not (200 <= reply.status < 300 or reply.status in request.reads):  # noqa: PLR2004
             raise api_error(request, reply)
+        if half := _HALF_DONE.get(reply.status):  # no success: whatever it says can't be relied on
+            raise malformed(request, reply, half, "$")
         try:
             return read(reply)
         except MalformedDocumentError:

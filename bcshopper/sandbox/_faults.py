@@ -11,7 +11,7 @@ from typing import Any, Literal, NoReturn, get_args
 import attrs
 from multidict import CIMultiDict
 
-from bcshopper._checks import a_number, check_count, check_number
+from bcshopper._inputs import a_number, check_count, check_number
 from bcshopper.errors import InvalidInputError
 from bcshopper.sandbox._paths import fits
 from bcshopper.sandbox._store import Store

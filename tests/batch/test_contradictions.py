@@ -161,7 +161,7 @@ async def test_a_server_error_can_land_after_its_look_up(status):
 async def test_an_inner_error_of_the_servers_own_is_a_doubt(inner, outer, applied):
     """It refuses nobody: looked up, and sent again if there is no profile."""
     async with Sandbox(customers=50) as sandbox, sandbox.session() as session:
-        sandbox.faults.queue(Fault.partial(inner, (0, 7), outer=outer, applied=applied))
+        sandbox.faults.queue(Fault.partial(inner, 0, 7, outer=outer, applied=applied))
         report = await session.shopper_profiles.create(range(1, 51))
     assert len(sandbox.store.profiles) == 50
     check(report, sandbox.store)
@@ -248,8 +248,8 @@ async def test_who_is_both_created_and_refused_is_looked_up():
                 Fault.error(503, lands_after=5.0),
                 Fault.error(429),
                 Fault.error(403),
-                Fault.partial(500, (0, 1), outer=207, applied=True),
-                Fault.partial(429, (0,), outer=409, applied=False),
+                Fault.partial(500, 0, 1, outer=207, applied=True),
+                Fault.partial(429, 0, outer=409, applied=False),
             ]
         ),
         max_size=4,

@@ -36,9 +36,9 @@ FAULTS = st.sampled_from(
         Fault.answer(201, b"[]"),
         Fault.answer(200, b'{"errors":[{"status":500,"title":"no"}]}'),
         # inner statuses: for some of them the server failed
-        Fault.partial(500, (0, 3), outer=207, applied=True),
-        Fault.partial(503, (1,), outer=409, applied=False),
-        Fault.partial(429, (0,), outer=207, applied=False),
+        Fault.partial(500, 0, 3, outer=207, applied=True),
+        Fault.partial(503, 1, outer=409, applied=False),
+        Fault.partial(429, 0, outer=207, applied=False),
         # contradictions: somebody else's answer, applied or not; an error that lands later
         Fault.answer(201, STRANGE, applied=True),
         Fault.answer(201, STRANGE, applied=False),

@@ -1,7 +1,7 @@
 """`list(consistent=True)`: whatever is there from start to end comes exactly once."""
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bcshopper import InvalidInputError, ResponseFormatError
+from bcshopper._listing import ListDocument, Pages, paginate
 from bcshopper._listing.consistent import Seen
 from bcshopper._models import ShopperProfile
+from bcshopper._profiles import ProfileRequests
 from bcshopper.sandbox import Fault, Rules, Sandbox
 from tests.conftest import run
 
@@ -88,6 +90,18 @@ async def test_a_quiet_store_costs_at_most_two_requests_more(profiles):
         assert await walk.all() == list(sandbox.store.profiles.values())
         assert not walk.drifted
         assert len(pages_asked(sandbox)) <= max(1, -(-profiles // 10)) + 2
+
+
+@pytest.mark.parametrize("left", [0, 5, 35])
+async def test_a_list_that_shrinks_before_its_end_is_known_has_changed(left):
+    """Nobody who stays is missed, and `drifted` tells."""
+    async with Sandbox(profiles=100) as sandbox, sandbox.session() as session:
+        shrink = Fault.changing(lambda store: store.delete_oldest(100 - left))
+        sandbox.faults.rule(shrink, nth=2)
+        walk = session.shopper_profiles.list(limit=10, consistent=True)
+        assert await walk.all() == list(sandbox.store.profiles.values())
+        assert len(sandbox.store.profiles) == left
+        assert walk.drifted
 
 
 async def test_additions_alone_cost_nothing_more():
@@ -192,6 +206,59 @@ async def test_a_list_that_is_newest_first_is_refused():
             with pytest.raises(ResponseFormatError, match="newest first"):
                 await walk.all()
             assert len(await session.shopper_profiles.list(limit=10).all()) == 35
+
+
+def listed_by_joining(sandbox, session, **settings):
+    """The sandbox's list of profiles, as one whose order is not that of `created_at`."""
+    requests = ProfileRequests(session._root)
+    document = ListDocument[ShopperProfile]
+    pages = Pages(session._transport, requests.page, document, 10, ordered_by_creation=False)
+    return paginate(pages, first=1, consistent=True, **settings)
+
+
+@settings(max_examples=100)
+@given(
+    profiles=st.integers(0, 60),
+    ages=st.sampled_from([lambda n: -n, lambda n: n * 7919 % 61, lambda n: 0]),
+    prefetch=st.integers(1, 6),
+    changes=changes,
+)
+def test_rows_that_are_not_in_the_order_of_their_creation_come_exactly_once(
+    profiles, ages, prefetch, changes
+):
+    """The members of a segment come in the order of joining: `created_at` says nothing there."""
+
+    async def main():
+        async with Sandbox(customers=profiles) as sandbox, sandbox.session() as session:
+            start = datetime(2026, 1, 1, tzinfo=UTC)
+            for n in range(1, profiles + 1):
+                sandbox.store.create(n, created_at=start + timedelta(days=ages(n)))
+            before = list(sandbox.store.profiles)
+            for nth, kind, place, count in changes:
+
+                def change(store, kind=kind, place=place, count=count):
+                    if kind != "add":
+                        deleting(place, count)(store)
+                    if kind != "delete":
+                        store.add_profiles(count)
+
+                sandbox.faults.rule(Fault.changing(change), nth=nth)
+            found = await listed_by_joining(sandbox, session, prefetch=prefetch).all()
+            check(found, before, sandbox.store)
+
+    run(main())
+
+
+async def test_the_members_of_a_segment_cost_what_profiles_cost():
+    """Two requests more than a plain walk in a quiet store, in order."""
+    async with Sandbox(customers=95) as sandbox, sandbox.session() as session:
+        for n in range(1, 96):
+            created_at = datetime(2026, 6, 1, tzinfo=UTC) - timedelta(days=n)
+            sandbox.store.create(n, created_at=created_at)
+        walk = listed_by_joining(sandbox, session, prefetch=None)
+        assert await walk.all() == list(sandbox.store.profiles.values())
+        assert not walk.drifted
+        assert len(pages_asked(sandbox)) == 10 + 2
 
 
 async def test_a_consistent_listing_starts_at_the_first_page():

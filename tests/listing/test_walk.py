@@ -1,10 +1,8 @@
 import asyncio
 import gc
-import json
 
 import pytest
-from aiohttp import web
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bcshopper import (
@@ -18,6 +16,7 @@ from bcshopper import (
 from bcshopper._listing.walk import PageNumbers
 from bcshopper.sandbox import Fault, Rules, Sandbox
 from tests.conftest import run
+from tests.served import serving
 
 
 def gets(sandbox):
@@ -250,6 +249,49 @@ async def test_a_plain_walk_says_when_the_list_changed(change, caplog):
         assert not walk.drifted
 
 
+@settings(max_examples=200)
+@given(
+    profiles=st.integers(1, 120),
+    limit=st.integers(1, 15),
+    prefetch=st.integers(1, 6),
+    deletions=st.lists(
+        st.tuples(st.integers(1, 40), st.integers(0, 120), st.integers(1, 120)), max_size=4
+    ),
+    jitter=st.sampled_from([0.0, 3.0]),
+)
+def test_a_plain_walk_that_missed_somebody_says_so(profiles, limit, prefetch, deletions, jitter):
+    """However many are deleted, wherever: also where the next page is then past the end."""
+
+    async def main():
+        async with Sandbox(profiles=profiles) as sandbox, sandbox.session() as session:
+            for nth, start, count in deletions:
+
+                def delete(store, start=start, count=count):
+                    store.delete(list(store.profiles)[start : start + count])
+
+                sandbox.faults.rule(Fault.changing(delete), nth=nth)
+            sandbox.faults.rule(Fault.slow(0.0, jitter=jitter))
+            walk = session.shopper_profiles.list(limit=limit, prefetch=prefetch)
+            found = {profile.id for profile in await walk.all()}
+            if not found >= set(sandbox.store.profiles):
+                assert walk.drifted
+
+    run(main())
+
+
+@pytest.mark.parametrize("left", [0, 5, 35])
+async def test_a_walk_whose_next_page_is_past_the_end_says_that_the_list_changed(left):
+    """So much is gone that no further page has items: that, too, is an answer."""
+    async with Sandbox(profiles=100) as sandbox, sandbox.session() as session:
+        walk = session.shopper_profiles.list(limit=10, prefetch=1)
+        shrink = Fault.changing(lambda store: store.delete_oldest(100 - left))
+        sandbox.faults.rule(shrink, nth=5)
+        assert len(await walk.all()) == 40
+        assert walk.drifted
+        assert len(await walk.all()) == left
+        assert not walk.drifted
+
+
 def row(number):
     return {"id": f"00000000-0000-4000-8000-{number:012}", "customer_id": number + 1}
 
@@ -262,8 +304,20 @@ def pagination(number, *, total, total_pages, count, per_page=10, current_page=N
 
 
 def honest(number, *, rows, total_pages, **changes):
-    meta = {"total": total_pages * 10, "total_pages": total_pages, "count": 10, **changes}
+    meta = {"total": total_pages * 10, "total_pages": total_pages, "count": len(rows), **changes}
     return {"data": [row(n) for n in rows], "meta": {"pagination": pagination(number, **meta)}}
+
+
+def ten(number):
+    """An honest page of five."""
+    return honest(number, rows=range(number * 10, number * 10 + 10), total_pages=5)
+
+
+def changed(number, change):
+    """A page of five, whose last row is made of the one before and itself."""
+    page = ten(number)
+    *rows, before, last = page["data"]
+    return page | {"data": [*rows, before, change(before, last)]}
 
 
 CONTRADICTORY = {
@@ -278,6 +332,24 @@ CONTRADICTORY = {
     "gives too many": lambda n: honest(n, rows=range(11), total_pages=5),
     "has no page size": lambda n: honest(n, rows=range(10), total_pages=5, per_page=0),
     "has less than nothing": lambda n: honest(n, rows=(), total_pages=-1, total=-5),
+    "has rows beside total 0": lambda n: honest(n, rows=range(10), total_pages=1, total=0),
+    "has fewer rows than count": lambda n: (
+        ten(n) | honest(n, rows=range(9), total_pages=5, count=10)
+    ),
+    "has rows past the end": lambda n: (
+        ten(n) if n < 3 else honest(n, rows=range(10), total_pages=2)
+    ),
+    "has errors beside data": lambda n: ten(n) | {"errors": [{"status": 500, "title": "no"}]},
+    "gives a profile twice": lambda n: changed(n, lambda row, _: row),
+    "gives two customers one profile": lambda n: changed(n, lambda a, b: {**b, "id": a["id"]}),
+    "gives a customer two profiles": lambda n: changed(
+        n, lambda a, b: {**b, "customer_id": a["customer_id"]}
+    ),
+    "has guests": lambda n: changed(n, lambda _, row: {**row, "customer_id": 0}),
+    "has customers below 1": lambda n: changed(n, lambda _, row: {**row, "customer_id": -1}),
+    "has customers above 64 bits": lambda n: changed(
+        n, lambda _, row: {**row, "customer_id": 2**63}
+    ),
 }
 
 
@@ -291,23 +363,40 @@ async def test_a_server_that_contradicts_itself_ends_the_walk(how, consistent):
     """No listing is endless, and none is quietly wrong."""
     asked = 0
 
-    async def handle(request):
+    def answer(request):
         nonlocal asked
         asked += 1
-        return web.Response(text=json.dumps(CONTRADICTORY[how](int(request.query["page"]))))
+        return CONTRADICTORY[how](int(request.query["page"]))
 
-    runner = web.ServerRunner(web.Server(handle))
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    async with Session("a", "t", base_url=url, retry=RetryPolicy(attempts=1)) as session:
+    async with (
+        serving(answer) as url,
+        Session("a", "made-up", base_url=url, retry=RetryPolicy(attempts=1)) as session,
+    ):
         walk = session.shopper_profiles.list(limit=10, consistent=consistent)
-        try:
-            if consistent and how in ENDS_BY_ITSELF:
-                assert await walk.all()
-            else:
-                with pytest.raises(ResponseFormatError, match="shopper-profiles"):
-                    await walk.all()
-        finally:
-            await runner.cleanup()
+        if consistent and how in ENDS_BY_ITSELF:
+            assert await walk.all()
+        else:
+            with pytest.raises(ResponseFormatError, match="shopper-profiles"):
+                await walk.all()
     assert asked < 300
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+async def test_a_listing_that_lacks_items_says_so(number):
+    """A plain walk may then have missed them; a consistent one does not pass for complete."""
+
+    def answer(request):
+        asked = int(request.query["page"])
+        rows = range(asked * 10, min(asked * 10 + 10, 35))
+        rows = rows[2:] if asked == number else rows
+        return honest(asked, rows=rows, total_pages=3, total=25, count=len(rows))
+
+    async with (
+        serving(answer) as url,
+        Session("a", "made-up", base_url=url, retry=RetryPolicy(attempts=1)) as session,
+    ):
+        walk = session.shopper_profiles.list(limit=10)
+        assert len(await walk.all()) == 23
+        assert walk.drifted
+        with pytest.raises(ResponseFormatError, match="lacks 2 items"):
+            await session.shopper_profiles.list(limit=10, consistent=True).all()
