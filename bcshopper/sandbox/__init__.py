@@ -24,7 +24,7 @@ _SLOWEST_START = 10.0  # seconds; a busy machine needs a tenth of one
 
 
 class Sandbox:
-    """A store that speaks the Shopper Profiles API over a real socket.
+    """A store that speaks the Shopper Profiles and Segments APIs over a real socket.
 
     `async with` runs it in the current event loop; a plain `with` runs it in a thread of its own,
     for code that is not asynchronous or has event loops of its own.
@@ -37,12 +37,12 @@ class Sandbox:
         seed: of everything random, profile ids included.
 
     Attributes:
-        store: its customers and profiles, to look at and to change.
+        store: its customers, profiles and segments, to look at and to change.
         faults: what goes wrong with which request.
         record: the requests that came.
         store_hash: the store's hash.
         access_token: a token that may read and write.
-        read_only_token: a token that may only read.
+        read_only_token: a token that may only read, and that not the members of segments.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Sandbox:
 
     @property
     def store(self) -> Store:
-        """The store's customers and profiles."""
+        """The store's customers, profiles and segments."""
         return self._api.store
 
     @property

@@ -19,7 +19,7 @@ TYPE = "https://developer.bigcommerce.com/api-docs/getting-started/api-status-co
 MAX_PER_WRITE = 50
 _JSON = "application/json"
 _WHOLE = re.compile(r"([0-9]{1,18})(\.0+)?")
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
+_UUID = re.compile("-".join(f"[0-9a-fA-F]{{{n}}}" for n in (8, 4, 4, 4, 12)))
 
 
 @attrs.frozen

@@ -34,11 +34,13 @@ def list_customers(store: Store, rules: Rules, call: Call) -> Answer:
     ids = _modified_since(store, call)
     if "after" in call.query or "before" in call.query:
         stretch = _from_cursor(ids, read_limit(call, rules), call)
-        return _answer(store, call, stretch.ids, {"cursor_pagination": stretch.meta(rules, call)})
+        meta = _json({"cursor_pagination": stretch.meta(rules, call)})
+        return _answer(store, call, stretch.ids, meta)
     number, limit = read_page_and_limit(call, rules)
     stretch = _Stretch(ids, (number - 1) * limit, number * limit, limit)
-    meta = _pagination(rules, len(ids), len(stretch.ids), number, limit)
-    meta["cursor_pagination"] = stretch.meta(rules, call)
+    pages = pagination(len(ids), len(stretch.ids), number, limit, links=rules.links)
+    cursors = _json(stretch.meta(rules, call))
+    meta = b'{"pagination":%b,"cursor_pagination":%b}' % (pages, cursors)
     return _answer(store, call, stretch.ids, meta)
 
 
@@ -49,17 +51,18 @@ def _found(store: Store, rules: Rules, call: Call) -> Answer:
     number, limit = read_page_and_limit(call, rules)
     found = store.seen_ids(i for i in dict.fromkeys(wanted) if i is not None)
     ids = found[(number - 1) * limit : number * limit]
-    return _answer(store, call, ids, _pagination(rules, len(found), len(ids), number, limit))
+    pages = pagination(len(found), len(ids), number, limit, links=rules.links)
+    return _answer(store, call, ids, b'{"pagination":%b}' % pages)
 
 
-def _pagination(rules: Rules, total: int, count: int, number: int, limit: int) -> dict[str, Any]:
-    return {"pagination": json.loads(pagination(total, count, number, limit, links=rules.links))}
+def _json(document: object) -> bytes:
+    return json.dumps(document, separators=(",", ":")).encode()
 
 
-def _answer(store: Store, call: Call, ids: Sequence[int], meta: dict[str, Any]) -> Answer:
+def _answer(store: Store, call: Call, ids: Sequence[int], meta: bytes) -> Answer:
     include = ",".join(call.query.getall("include", ())).split(",")
     rows = [_row(store, customer_id, include) for customer_id in ids]
-    return Answer(200, json.dumps({"data": rows, "meta": meta}, separators=(",", ":")).encode())
+    return Answer(200, b'{"data":%b,"meta":%b}' % (_json(rows), meta))
 
 
 def _row(store: Store, customer_id: int, include: list[str]) -> dict[str, Any]:

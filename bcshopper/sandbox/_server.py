@@ -171,9 +171,9 @@ class Server:
             return problem(
                 404, f"no such store or resource: {request.path}; the sandbox serves {self._prefix}"
             )
-        url = f"{request.scheme}://{request.host}{request.raw_path}"
-        if len(url) > _MAX_URL and self._rules.above_max_ids == "refuse":
-            return problem(414, f"a URL has at most {_MAX_URL} characters, not {len(url)}")
+        length = len("http://") + len(request.host) + len(request.raw_path)
+        if length > _MAX_URL and self._rules.above_max_ids == "refuse":
+            return problem(414, f"a URL has at most {_MAX_URL} characters, not {length}")
         may_write = self._tokens.get(request.headers.get("X-Auth-Token", ""))
         if may_write is None:
             return problem(401, "the X-Auth-Token header is missing or wrong")

@@ -138,8 +138,9 @@ class Store:
         if customer_id not in self.customers:
             return None
         profile_id = self.customers[customer_id]
-        joined = [] if profile_id is None else self.segments_of(profile_id)
-        return Look(profile_id, tuple(segment.id for segment in joined))
+        if profile_id is None or not self.segments:
+            return Look(profile_id, ())
+        return Look(profile_id, tuple(segment.id for segment in self.segments_of(profile_id)))
 
     def _note(self, customer_ids: Iterable[int]) -> None:
         for customer_id in customer_ids:
@@ -174,7 +175,7 @@ class Store:
             if profile is None:
                 continue
             self._note([profile.customer_id])
-            for segment in self.segments.values():
+            for segment in self.segments_of(profile_id):
                 segment.members.discard(profile_id)
             self.profiles.discard(profile_id)
             self.customers[profile.customer_id] = None

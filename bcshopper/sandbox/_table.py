@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 T = TypeVar("T")
 
 # A page is found by skipping whole blocks, and a removal moves the rest of one: neither takes long.
 _BLOCK = 4096
+_PAGES = 256  # rendered ones that are kept; a long walk does not fill the memory
 
 
 class Table(Mapping[UUID, T], Generic[T]):
@@ -21,9 +22,11 @@ class Table(Mapping[UUID, T], Generic[T]):
         self._rows: dict[UUID, tuple[int, T, bytes]] = {}
         self._blocks: list[list[tuple[int, T, bytes]]] = []
         self._next = 0
+        self._pages: dict[tuple[int, int, bool, bool], bytes] = {}
 
     def append(self, row_id: UUID, row: T, body: bytes) -> None:
         """Add a row, which is not there yet, at the end."""
+        self._pages.clear()
         entry = (self._next, row, body)
         self._next += 1
         self._rows[row_id] = entry
@@ -33,6 +36,7 @@ class Table(Mapping[UUID, T], Generic[T]):
 
     def replace(self, row_id: UUID, row: T, body: bytes) -> None:
         """Change a row where it stands."""
+        self._pages.clear()
         number = self._rows[row_id][0]
         _, block, index = self._find(number)
         self._rows[row_id] = block[index] = (number, row, body)
@@ -42,6 +46,7 @@ class Table(Mapping[UUID, T], Generic[T]):
         entry = self._rows.pop(row_id, None)
         if entry is None:
             return None
+        self._pages.clear()
         position, block, index = self._find(entry[0])
         del block[index]
         if not block:
@@ -50,6 +55,7 @@ class Table(Mapping[UUID, T], Generic[T]):
 
     def clear(self) -> None:
         """Take all rows out."""
+        self._pages.clear()
         self._rows.clear()
         self._blocks.clear()
 
@@ -59,6 +65,14 @@ class Table(Mapping[UUID, T], Generic[T]):
 
     def page(self, number: int, limit: int, *, links: bool, newest_first: bool = False) -> bytes:
         """One page of all rows, as the API answers it."""
+        key = (number, limit, links, newest_first)
+        if key not in self._pages:
+            if len(self._pages) >= _PAGES:
+                self._pages.clear()
+            self._pages[key] = self._render(*key)
+        return self._pages[key]
+
+    def _render(self, number: int, limit: int, links: bool, newest_first: bool) -> bytes:  # noqa: FBT001
         start = (number - 1) * limit
         count = max(0, min(limit, len(self) - start))
         if newest_first:
@@ -80,9 +94,11 @@ class Table(Mapping[UUID, T], Generic[T]):
         return found
 
     def _find(self, number: int) -> tuple[int, list[tuple[int, T, bytes]], int]:
-        position = bisect_right(self._blocks, number, key=lambda block: block[0][0]) - 1
+        # A tuple that goes on is greater than its beginning: no key function is called.
+        next_one: Any = (number + 1,)
+        position = bisect_left(self._blocks, [next_one]) - 1
         block = self._blocks[position]
-        return position, block, bisect_left(block, number, key=lambda entry: entry[0])
+        return position, block, bisect_left(block, next_one) - 1
 
     def __getitem__(self, row_id: UUID) -> T:
         return self._rows[row_id][1]
