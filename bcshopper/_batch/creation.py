@@ -198,6 +198,7 @@ class _Creation(Generic[ItemT]):
         self._batch = batch
         self._ledger = ledger
         self._looked_up = False
+        self._asked_since = False  # the last POST
         self._tries = 0
         self._began = asyncio.get_running_loop().time()
         self._called_existing: dict[ItemT, APIError] = {}  # by the server, in these words
@@ -210,6 +211,7 @@ class _Creation(Generic[ItemT]):
         todo: Sequence[ItemT] = self._ledger.unsettled(items)  # a look-up may have settled some
         while todo:
             request = self._creates.request(todo)
+            self._asked_since = False
             read = functools.partial(
                 read_verdict, creates=self._creates, request=request, items=todo
             )
@@ -307,7 +309,9 @@ class _Creation(Generic[ItemT]):
         first = next(iter(doubtful.values()))
         elapsed = asyncio.get_running_loop().time() - self._began
         may_go_on = await self._transport.back_off(request, first, self._tries, elapsed)
-        failure = await self._settle_existing(list(doubtful))
+        failure = None
+        if may_go_on or not self._asked_since:
+            failure = await self._settle_existing(list(doubtful))
         rest = self._ledger.unsettled(doubtful)
         if failure is None and may_go_on:
             return rest
@@ -322,7 +326,7 @@ class _Creation(Generic[ItemT]):
 
     async def _settle_existing(self, items: Sequence[ItemT]) -> BCShopperError | None:
         """Settle those who have a profile; return why that could not be learnt."""
-        self._looked_up = self._ledger.is_looked_up = True
+        self._looked_up = self._asked_since = self._ledger.is_looked_up = True
         watch = Watch(going_out=self._batch.check)
         try:
             found = await self._creates.find(items, watch)
