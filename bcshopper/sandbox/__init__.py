@@ -13,9 +13,10 @@ from typing import Any, Self
 from bcshopper._session import Session
 from bcshopper.sandbox._api import API
 from bcshopper.sandbox._faults import Fault, Faults
+from bcshopper.sandbox._past import Past
 from bcshopper.sandbox._rules import Rules
 from bcshopper.sandbox._server import LoggedRequest, Record, Server
-from bcshopper.sandbox._store import Store
+from bcshopper.sandbox._store import Look, Store
 
 __all__ = ["Fault", "Faults", "LoggedRequest", "Record", "Rules", "Sandbox", "Store"]
 
@@ -61,7 +62,8 @@ class Sandbox:
         self._seed = seed
         self._rng = random.Random(seed)  # noqa: S311 - to be repeatable
         self.faults = Faults(self._rng)
-        self._api = API(Store(self._rng), rules)
+        self._past = Past[Look | None](rules.lag, self._now)
+        self._api = API(Store(self._rng, self._past), rules)
         self._server = Server(
             self._api,
             store_hash=self.store_hash,
@@ -72,7 +74,7 @@ class Sandbox:
         )
         self._thread: threading.Thread | None = None
         self._stop_thread: Callable[[], object] = lambda: None
-        self.seed(customers=customers, profiles=profiles)
+        self._fill()
 
     @property
     def store(self) -> Store:
@@ -101,10 +103,17 @@ class Sandbox:
     def reset(self) -> None:
         """Make the store as it was at the start, and forget faults and record."""
         self._rng.seed(self._seed)
-        self._api.store = Store(self._rng)
+        self._api.store = Store(self._rng, self._past)
         self.faults.clear()
         self._server.reset()
+        self._fill()
+
+    def _now(self) -> float:
+        return self._server.now()
+
+    def _fill(self) -> None:
         self.seed(customers=self._customers, profiles=self._profiles)
+        self._past.forget()
 
     def spend(self, count: int) -> None:
         """Use up some of the window's quota, as the store's other apps do."""
@@ -112,6 +121,7 @@ class Sandbox:
 
     async def start(self) -> None:
         """Listen; `async with` does it."""
+        self._past.forget()  # its times are those of another clock
         self._port = await self._server.start(self._port)
 
     async def stop(self) -> None:

@@ -29,6 +29,27 @@ _BODIES: Mapping[Body, tuple[str, bytes]] = {
 
 
 @attrs.frozen(kw_only=True)
+class Failing:
+    """The items of a write that the store fails for, while it does the others.
+
+    Attributes:
+        positions: which items, counted from 0; none: all of them.
+        status: the status of the inner error that names them.
+        outer: the status of the answer.
+        applied: whether the write takes effect for them all the same.
+    """
+
+    positions: frozenset[int]
+    status: int
+    outer: int
+    applied: bool
+
+    def hits(self, position: int) -> bool:
+        """Whether the store fails for this item."""
+        return not self.positions or position in self.positions
+
+
+@attrs.frozen(kw_only=True)
 class Fault:
     """One thing that goes wrong with one request; made by the class methods.
 
@@ -40,6 +61,8 @@ class Fault:
         headers: headers of that answer.
         body: body of that answer.
         applied: whether a write takes effect all the same.
+        lands_after: seconds between such an answer and the write's effect.
+        failing: the items of a write that the store fails for.
         ending: how the answer ends: whole; `cut`, not a byte of it; `half` of its body, then the
             connection is cut; or `stall`, half of its body and then nothing more.
     """
@@ -51,6 +74,8 @@ class Fault:
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str])
     body: bytes = b""
     applied: bool = True
+    lands_after: float = 0.0
+    failing: Failing | None = None
     ending: Literal["whole", "cut", "half", "stall"] = "whole"
 
     @classmethod
@@ -66,13 +91,28 @@ class Fault:
         body: Body = "json",
         headers: Mapping[str, str] | None = None,
         applied: bool = False,
+        lands_after: float | None = None,
     ) -> Fault:
-        """Answer with an error status and a body of a common kind."""
+        """Answer with an error status and a body of a common kind.
+
+        Args:
+            status: the status.
+            body: the kind of body.
+            headers: more headers.
+            applied: whether a write takes effect all the same, before the answer.
+            lands_after: the write takes effect, but only so many seconds after the answer.
+        """
         content_type, text = _BODIES[body]
         filled = text % status if b"%d" in text else text
         merged = CIMultiDict({"Content-Type": content_type})
         merged.update(headers or {})
-        return cls.answer(status, filled, headers=merged, applied=applied)
+        return cls(
+            status=status,
+            body=filled,
+            headers=merged,
+            applied=applied or lands_after is not None,
+            lands_after=lands_after or 0.0,
+        )
 
     @classmethod
     def answer(
@@ -87,9 +127,31 @@ class Fault:
         return cls(status=status, body=body, headers=headers or {}, applied=applied)
 
     @classmethod
-    def cut(cls, *, applied: bool) -> Fault:
-        """Cut the connection without an answer, before or after a write takes effect."""
-        return cls(ending="cut", applied=applied)
+    def cut(cls, *, applied: bool, lands_after: float = 0.0) -> Fault:
+        """Cut the connection without an answer, whether or not a write takes effect.
+
+        If it does, it does so before the cut, or `lands_after` seconds later.
+        """
+        return cls(ending="cut", applied=applied, lands_after=lands_after)
+
+    @classmethod
+    def partial(
+        cls,
+        status: int,
+        *positions: int,
+        outer: Literal[207, 409] = 207,
+        applied: bool = False,
+    ) -> Fault:
+        """Fail for some items of a POST or PUT, and do the others.
+
+        Args:
+            status: the status of the inner error that names the items, such as 503.
+            positions: which items, counted from 0; none: all of them.
+            outer: the status of the answer.
+            applied: whether the write takes effect for those items all the same.
+        """
+        which = frozenset(positions)
+        return cls(failing=Failing(positions=which, status=status, outer=outer, applied=applied))
 
     @classmethod
     def half(cls) -> Fault:

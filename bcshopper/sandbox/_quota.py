@@ -1,44 +1,119 @@
-"""The sandbox's request quota: windows of fixed length, shared by all clients."""
+"""The sandbox's request quota: windows, fixed or sliding, shared by all clients."""
 
 from __future__ import annotations
 
 import math
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from bcshopper.sandbox._rules import Rules
 
 
-class QuotaWindow:
-    """Counts requests in the window that is open; the first request opens the first."""
+class _Window(Protocol):
+    def used(self, now: float) -> int:
+        """Requests that count now."""
+        ...
 
-    def __init__(self, limit: int, seconds: float, *, reset_error: float = 0.0) -> None:
-        self.limit = limit
-        self.seconds = seconds
-        self._reset_error = reset_error
+    def add(self, count: int, now: float) -> None:
+        """Count more of them."""
+        ...
+
+    def left(self, now: float) -> float:
+        """Seconds until some of them, or all, count no more."""
+        ...
+
+
+class _Fixed:
+    """One window after the other; the first request opens the first."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
         self._used = 0
         self._opened: float | None = None
 
-    def spend(self, count: int, now: float) -> bool:
-        """Take some of the window's quota; False, and nothing taken, once it is spent."""
+    def used(self, now: float) -> int:
         self._turn(now)
-        if self._used >= self.limit:
-            return False
-        self._used = min(self._used + count, self.limit)
-        return True
+        return self._used
 
-    def headers(self, now: float) -> dict[str, str]:
-        """The four headers that every answer carries."""
-        left = max(0.0, self._turn(now) + self.seconds - self._reset_error - now)
-        return {
-            "X-Rate-Limit-Time-Window-Ms": f"{self.seconds * 1000:.0f}",
-            # rounded up, so that who waits for it does not come too early
-            "X-Rate-Limit-Time-Reset-Ms": f"{math.ceil(left * 1000)}",
-            "X-Rate-Limit-Requests-Quota": str(self.limit),
-            "X-Rate-Limit-Requests-Left": str(self.limit - self._used),
-        }
+    def add(self, count: int, now: float) -> None:
+        self._turn(now)
+        self._used += count
+
+    def left(self, now: float) -> float:
+        return self._turn(now) + self._seconds - now
 
     def _turn(self, now: float) -> float:
         if self._opened is None:
             self._opened = now
-        elapsed = (now - self._opened) // self.seconds
+        elapsed = (now - self._opened) // self._seconds
         if elapsed > 0:
-            self._opened += elapsed * self.seconds
+            self._opened += elapsed * self._seconds
             self._used = 0
         return self._opened
+
+
+class _Sliding:
+    """Every request counts for as long as a window is."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._counted: deque[tuple[float, int]] = deque()
+        self._used = 0
+
+    def used(self, now: float) -> int:
+        while self._counted and self._counted[0][0] + self._seconds <= now:
+            self._used -= self._counted.popleft()[1]
+        return self._used
+
+    def add(self, count: int, now: float) -> None:
+        self._counted.append((now, count))
+        self._used += count
+
+    def left(self, now: float) -> float:
+        self.used(now)
+        return self._counted[0][0] + self._seconds - now if self._counted else 0.0
+
+
+class Quota:
+    """Counts requests, for the whole store or for each of its resources.
+
+    Attributes:
+        limit: requests per window.
+    """
+
+    def __init__(self, limit: int, rules: Rules, resources: Iterable[str]) -> None:
+        self.limit = limit
+        self._rules = rules
+        make: Callable[[float], _Window] = _Sliding if rules.windows == "sliding" else _Fixed
+        own = resources if rules.quota_per == "resource" else ()
+        self._rest = make(rules.window)
+        self._windows = {name: make(rules.window) for name in own}
+
+    def spend(self, count: int, now: float) -> None:
+        """Take some of every quota, as far as there is any."""
+        for window in (self._rest, *self._windows.values()):
+            window.add(min(count, max(0, self.limit - window.used(now))), now)
+
+    def admit(self, now: float, resource: str = "") -> bool:
+        """Count a request; False, and nothing counted, once the quota is spent."""
+        window = self._windows.get(resource, self._rest)
+        if window.used(now) >= self.limit:
+            return False
+        window.add(1, now)
+        return True
+
+    def headers(self, now: float, resource: str = "") -> dict[str, str]:
+        """The four headers that every answer carries."""
+        window = self._windows.get(resource, self._rest)
+        left = max(0.0, window.left(now) - self._rules.reset_error)
+        # rounded up, so that who waits for it does not come too early
+        reset = math.ceil(left * 1000)
+        if self._rules.reset_in == "seconds":
+            reset = reset // 1000 * 1000
+        return {
+            "X-Rate-Limit-Time-Window-Ms": f"{self._rules.window * 1000:.0f}",
+            "X-Rate-Limit-Time-Reset-Ms": str(reset),
+            "X-Rate-Limit-Requests-Quota": str(self.limit),
+            "X-Rate-Limit-Requests-Left": str(max(0, self.limit - window.used(now))),
+        }

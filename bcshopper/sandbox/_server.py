@@ -7,14 +7,17 @@ import random
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
+from typing import Any
+from weakref import WeakSet
 
 import attrs
 from aiohttp import web
 from multidict import CIMultiDict
 
-from bcshopper.sandbox._api import API, Answer, Call, problem
+from bcshopper.sandbox._answers import Answer, Call, problem
+from bcshopper.sandbox._api import API
 from bcshopper.sandbox._faults import Fault, Faults
-from bcshopper.sandbox._quota import QuotaWindow
+from bcshopper.sandbox._quota import Quota
 from bcshopper.sandbox._rules import Rules
 
 _LOG_LENGTH = 10_000
@@ -86,6 +89,7 @@ class Server:
         self._rng = rng
         self._runner: web.ServerRunner | None = None
         self._handlers: set[asyncio.Task[object]] = set()
+        self._used = WeakSet[asyncio.Transport]()
         self.reset()
         self._clock: Callable[[], float] = time.monotonic
 
@@ -93,11 +97,11 @@ class Server:
         """Begin a new record, and a new quota window with the next request."""
         rules = self._rules
         self.record = Record()
-        self.quota = (
-            None
-            if rules.quota is None
-            else QuotaWindow(rules.quota, rules.window, reset_error=rules.reset_error)
-        )
+        self.quota = None if rules.quota is None else Quota(rules.quota, rules, self.api.resources)
+
+    def now(self) -> float:
+        """Seconds on the event loop's clock."""
+        return self._clock()
 
     async def start(self, port: int) -> int:
         """Listen on 127.0.0.1, and return the port."""
@@ -130,10 +134,11 @@ class Server:
             self.quota.spend(count, self._clock())
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        handler = asyncio.current_task()
-        if handler is not None:  # it always is one
-            self._handlers.add(handler)
-            handler.add_done_callback(self._handlers.discard)
+        self._own(asyncio.current_task())
+        if self._rules.keep_alive == "dead" and request.transport is not None:
+            if request.transport in self._used:
+                return _abort(request)
+            self._used.add(request.transport)
         record = self.record
         path = request.path.removeprefix(self._prefix)
         logged = LoggedRequest(
@@ -165,34 +170,48 @@ class Server:
         finally:
             record.in_flight -= 1
 
+    def _own(self, task: asyncio.Task[Any] | None) -> None:
+        if task is not None:  # a handler always is one
+            self._handlers.add(task)
+            task.add_done_callback(self._handlers.discard)
+
     async def _answer(
         self, request: web.BaseRequest, path: str, body: bytes, fault: Fault, *, crowded: bool
     ) -> Answer:
         quota_headers: dict[str, str] = {}
+        resource = path.partition("/")[0]
         spent = False
         if self.quota is not None:
-            spent = not self.quota.spend(1, self._clock())
+            spent = not self.quota.admit(self._clock(), resource)
         delay = fault.latency + self._rng.random() * fault.jitter
         if delay:
             await asyncio.sleep(delay)
         if fault.change is not None:
             fault.change(self.api.store)
         if self.quota is not None:
-            quota_headers = self.quota.headers(self._clock())
+            quota_headers = self.quota.headers(self._clock(), resource)
         if crowded:
             return problem(429, "too many requests at once")
         answer = self._refusal(request, path)
         if answer is None and spent:
             answer = problem(429, "the quota of this window is spent")
         if answer is None and fault.applied:
-            answer = self.api.answer(
-                path, Call(request.method, request.query, request.content_type, body)
-            )
+            call = Call(request.method, request.query, request.content_type, body, fault.failing)
+            if fault.lands_after:
+                self._own(asyncio.create_task(self._land(path, call, fault.lands_after)))
+            else:
+                answer = self.api.answer(path, call)
         if fault.status is not None or answer is None:
             answer = Answer(fault.status or 500, fault.body, fault.headers)
         headers = CIMultiDict(quota_headers)
         headers.update(answer.headers)
         return attrs.evolve(answer, headers=headers)
+
+    async def _land(self, path: str, call: Call, seconds: float) -> None:
+        store = self.api.store
+        await asyncio.sleep(seconds)
+        if self.api.store is store:  # no reset has come in between
+            self.api.answer(path, call)
 
     def _refusal(self, request: web.BaseRequest, path: str) -> Answer | None:
         if not request.path.startswith(self._prefix):
@@ -212,7 +231,13 @@ class Server:
         headers = CIMultiDict({"Content-Type": "application/json"})
         headers.update(answer.headers)
         if fault.ending == "whole":
-            return web.Response(status=answer.status, body=answer.body, headers=headers)
+            whole = web.Response(status=answer.status, body=answer.body, headers=headers)
+            if self._rules.keep_alive == "closed":
+                await whole.prepare(request)
+                await whole.write_eof()
+                if request.transport is not None:
+                    request.transport.close()
+            return whole
         response = web.StreamResponse(status=answer.status, headers=headers)
         if fault.ending != "cut" and answer.body:
             response.content_length = len(answer.body)
@@ -220,9 +245,15 @@ class Server:
             await response.write(answer.body[: len(answer.body) // 2])
         while fault.ending == "stall" and not _is_gone(request):  # noqa: ASYNC110 - nothing tells
             await asyncio.sleep(_GLANCE)
-        if request.transport is not None:
-            request.transport.abort()
-        return response
+        return _abort(request, response)
+
+
+def _abort(
+    request: web.BaseRequest, response: web.StreamResponse | None = None
+) -> web.StreamResponse:
+    if request.transport is not None:
+        request.transport.abort()
+    return response or web.Response()
 
 
 def _is_gone(request: web.BaseRequest) -> bool:

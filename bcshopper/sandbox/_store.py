@@ -7,7 +7,17 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from uuid import UUID
 
+import attrs
+
 from bcshopper._models import ShopperProfile
+from bcshopper.sandbox._past import Past
+
+
+@attrs.frozen
+class Look:
+    """What a customer looks like."""
+
+    profile_id: UUID | None
 
 
 class Store:
@@ -19,11 +29,12 @@ class Store:
         wipes: how often all profiles were deleted at once.
     """
 
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, rng: random.Random, past: Past[Look | None]) -> None:
         self.customers: dict[int, UUID | None] = {}
         self.profiles: dict[UUID, ShopperProfile] = {}
         self.wipes = 0
         self._rng = rng
+        self._past = past
         self._rows: dict[UUID, bytes] = {}
         self._order: list[bytes] | None = None
         self._pages: dict[tuple[int, int], bytes] = {}
@@ -32,6 +43,7 @@ class Store:
         """Register customers; their ids go on from the highest."""
         first = max(self.customers, default=0) + 1
         ids = list(range(first, first + count))
+        self._note(ids)
         self.customers.update(dict.fromkeys(ids))
         return ids
 
@@ -41,6 +53,7 @@ class Store:
         profile = ShopperProfile(
             UUID(int=self._rng.getrandbits(128), version=4), customer_id, now, now
         )
+        self._note([customer_id])
         self.customers[customer_id] = profile.id
         self.profiles[profile.id] = profile
         stamp = now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -63,6 +76,7 @@ class Store:
             profile = self.profiles.pop(profile_id, None)
             if profile is not None:
                 del self._rows[profile_id]
+                self._note([profile.customer_id])
                 self.customers[profile.customer_id] = None
         self._changed()
 
@@ -76,6 +90,19 @@ class Store:
         """Delete every profile."""
         self.wipes += 1
         self.delete(list(self.profiles))
+
+    def look(self, customer_id: int) -> Look | None:
+        """What a look-up tells of a customer: what was so a while ago. None if there is none."""
+        return self._past.seen(customer_id, self._look)
+
+    def _look(self, customer_id: int) -> Look | None:
+        if customer_id not in self.customers:
+            return None
+        return Look(self.customers[customer_id])
+
+    def _note(self, customer_ids: Iterable[int]) -> None:
+        for customer_id in customer_ids:
+            self._past.note(customer_id, self._look)
 
     def row(self, profile_id: UUID) -> bytes:
         """A profile as JSON."""
