@@ -79,7 +79,7 @@ def report(**settings):
     """Of a process that has done nothing yet."""
     nothing = {
         "window": 0, "sent": 0, "in_flight": 0, "unused": 0, "wanted": 0, "busy": True,
-        "share": 1.0, "told": None, "is_free": False, "pause": 0.0,
+        "share": 1.0, "margin": MARGIN, "told": None, "is_free": False, "pause": 0.0,
     }  # fmt: skip
     return Report(**nothing | settings)
 
@@ -87,7 +87,7 @@ def report(**settings):
 class SimulatedStore:
     """The state in Redis, on the event loop's clock; each way to it takes a little while."""
 
-    script = store_module._SCRIPT.replace(CLOCK, "{ tonumber(ARGV[5]), tonumber(ARGV[6]) }")
+    script = store_module._SCRIPT.replace(CLOCK, "{ tonumber(ARGV[4]), tonumber(ARGV[5]) }")
     clock_error = 0.0
 
     def __init__(self, server, key, member, rng):
@@ -106,7 +106,7 @@ class SimulatedStore:
         now = asyncio.get_running_loop().time() + 1e9 + self.clock_error
         answer = self.server.evalsha(
             self.sha, 1, self.key, self.member, store_module._encode(report),
-            int(1000 * MARGIN), 2000, int(now), int(now % 1 * 1e6),
+            2000, int(now), int(now % 1 * 1e6),
         )  # fmt: skip
         await asyncio.sleep(self.rng.random() * 0.002)
         if self.loses_answers:
