@@ -169,6 +169,37 @@ def test_where_nothing_will_be_granted_nobody_asks():
     assert state.due(15.25, 5) == 0
 
 
+def test_what_is_leased_of_a_window_that_is_spent_is_void():
+    """A 429 says so: nothing more goes, it is told at once, and it is known how long to wait."""
+    state = leasing(grant(20, part=9))
+    go(state, 2)
+    state.finished(0.1, 0.0, 429, snapshot(50, 14.9), 14.9)
+    assert state.delay(0.1, BURST) == pytest.approx(15.15)
+    assert state.wait_for(0.1, BURST, ahead=0) == pytest.approx(15.15)
+    assert state.due(0.1, 3) == 0
+    report = state.report(0.1, 3)
+    assert (report.unused, report.told.remaining) == (0, 0)
+    state.granted(0.2, report, grant(5, left=50))  # it was under way meanwhile
+    assert state.delay(0.2, BURST) == pytest.approx(15.05)
+
+
+def test_that_windows_end_later_than_announced_is_told_and_heeded():
+    """Who went alone, too early, tells the others; who is told tries no earlier than they."""
+    state = leasing(grant(1, left=1, reset=10.0))
+    go(state, 1)
+    state.finished(0.0, 0.0, 200, snapshot(0, 10.0), None)
+    over = snapshot(0, -0.25)
+    alone = Grant(window=1, granted=1, alone=True, valid=2.0, quota=over)
+    state.granted(10.25, state.report(10.25, 5), alone)
+    go(state, 1, 10.25)
+    state.finished(10.3, 10.25, 429, snapshot(0, 0.0), 0.0)
+    assert state.due(10.3, 5) == 0
+    assert state.report(10.3, 5).margin == pytest.approx(1.25)
+    other = leasing(grant(0, left=0, reset=10.0, margin=1.25))
+    assert other.delay(0.0, BURST) == pytest.approx(11.25)
+    assert other.report(0.0, 5).margin == 1.25
+
+
 def test_a_platform_under_load_is_told_once_and_at_once():
     """And what others tell of it is heeded, and not told back."""
     first, other = leasing(grant(20)), leasing(grant(20))

@@ -417,6 +417,52 @@ def test_after_a_window_one_request_goes_alone_to_see_the_new_one():
     assert state.delay(10.4, BURST) == 0
 
 
+@pytest.mark.parametrize(
+    ("went", "came", "reset", "waits"),
+    [
+        (10.25, 10.3, 0.0, 0.95),  # a second after the one that came too early went
+        (10.25, 12.0, 0.0, 0.0),  # however late its answer is
+        (10.25, 10.3, 0.5, 0.95),
+        (10.25, 10.3, 3.0, 3.25),  # or as long as it says
+        (10.3, 10.4, 29.0, None),  # the new window
+        (9.0, 10.4, 0.0, 0.0),  # an answer from before the end says nothing of it
+    ],
+)
+def test_a_window_that_did_not_end_when_it_should_is_waited_for(went, came, reset, waits):
+    """Seconds until the next request goes to see; None if what came is a new window."""
+    state = known(0, reset=10.0)
+    state.started(went, BURST)
+    state.finished(came, went, 200, snapshot(100 if waits is None else 0, reset), None)
+    if waits is None:
+        assert state.delay(came, BURST) == 0
+        return
+    if went >= 10.25:
+        assert state.delay(came, BURST) == pytest.approx(waits, abs=1e-6)
+    assert state.wait_for(came, BURST, ahead=0) == pytest.approx(waits, abs=1e-6)
+
+
+@pytest.mark.parametrize(("too_early", "tries"), [(0.2, 0), (1.0, 1), (2.0, 2), (9.0, 9)])
+def test_how_much_too_early_an_end_is_announced_is_learnt_once(too_early, tries):
+    """From then on no request goes before the end, as long as the announcement meant one."""
+    state, seen, ends_at = known(0, reset=30.0 - too_early), [], 30.0
+    now = 0.0
+    for _ in range(4):
+        early = 0
+        while True:
+            now += state.delay(now, BURST)
+            state.started(now, BURST)
+            if now >= ends_at:
+                break
+            early += 1
+            state.finished(now, now, 429, snapshot(0, max(0.0, ends_at - too_early - now)), None)
+        assert now <= ends_at + 1.0
+        state.finished(now, now, 200, snapshot(0, ends_at + 30.0 - too_early - now), None)
+        ends_at += 30.0
+        seen.append(early)
+    assert seen[0] == tries
+    assert set(seen[1:]) == ({0} if too_early <= 2.5 else {tries - 2})
+
+
 def test_max_wait_knows_how_many_are_in_front():
     """Each window has room for so many."""
     state = known(2, reset=10.0)
@@ -446,6 +492,22 @@ def test_an_overload_halves_and_backs_off_longer_each_time():
     state.started(now, BURST)
     state.finished(now, now, 429, None, 77.0)
     assert state.delay(now, BURST) == 77  # as long as it asks for
+
+
+def test_a_longer_pause_that_an_answer_asks_for_is_kept():
+    """With the quota's headers or without, during another pause or not."""
+    state = known(100)
+    for _ in range(4):
+        state.started(0.0, BURST)
+    state.finished(0.0, 0.0, 429, None, None)
+    assert state.delay(0.0, BURST) == 1
+    state.finished(0.0, 0.0, 429, None, 5.0)
+    assert state.delay(0.0, BURST) == 5
+    state.finished(0.0, 0.0, 429, snapshot(0, 15.0), 40.0)
+    assert state.delay(0.0, BURST) == 40
+    state.finished(0.0, 0.0, 503, None, 2.0)
+    assert state.delay(0.0, BURST) == 40
+    assert state.reason(0.0) == "the API answered 429 or 503"
 
 
 @given(
