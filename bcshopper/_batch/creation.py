@@ -143,7 +143,7 @@ class _Creation(Generic[ItemT]):
         self._ledger = ledger
         self._looked_up = False
         self._lost = 0
-        self._began = asyncio.get_running_loop().time()
+        self._began: float | None = None  # when the first POST went out
 
     async def run(self) -> None:
         await Halving(self._attempt, self._reject).run(self._ledger.items)
@@ -159,7 +159,7 @@ class _Creation(Generic[ItemT]):
                 verdict: Verdict[ItemT] = await self._transport.send(
                     request,
                     read,
-                    self._batch.watch(self._ledger, todo),
+                    self._watch(todo),
                 )
             except (APIError, TransportError, ResponseFormatError) as error:
                 if effect_of(error) is not Effect.UNKNOWN:
@@ -182,6 +182,16 @@ class _Creation(Generic[ItemT]):
                 return Refusal(verdict.silent, verdict.error)
             todo = rest
         return None
+
+    def _watch(self, items: Sequence[ItemT]) -> Watch:
+        watch = self._batch.watch(self._ledger, items)
+
+        def going_out() -> None:
+            watch.going_out()
+            if self._began is None:
+                self._began = asyncio.get_running_loop().time()
+
+        return attrs.evolve(watch, going_out=going_out)
 
     def _reject(self, item: ItemT, error: APIError) -> None:
         self._ledger.refused([item], error)
@@ -218,7 +228,8 @@ class _Creation(Generic[ItemT]):
         """After an answer that never came: settle who has a profile, return who may be resent."""
         self._lost += 1
         self._ledger.doubt(items, error)
-        elapsed = asyncio.get_running_loop().time() - self._began
+        now = asyncio.get_running_loop().time()
+        elapsed = 0.0 if self._began is None else now - self._began
         may_go_on = await self._transport.back_off(request, error, self._lost, elapsed)
         failure = await self._settle_existing(items)
         rest = self._ledger.unsettled(items)
