@@ -124,14 +124,14 @@ class LeasedQuota(LocalQuota):
             return super().delay(now, policy)
         if now < self._paused_until:
             return self._paused_until - now
-        if self.ceiling is not None and self._in_flight >= self.ceiling // 1:
+        in_hand, closed_until = self._in_hand(now), self._closed(now)
+        if not in_hand and now < closed_until:
+            return closed_until - now
+        if not in_hand or (self.ceiling is not None and self._in_flight >= self.ceiling // 1):
             return math.inf
-        if self._in_hand(now):
-            if policy.pacing == "smooth" and not self._grant.alone:
-                return max(0.0, self._next_slot - now)
-            return 0.0
-        closed_until = self._closed(now)
-        return closed_until - now if now < closed_until else math.inf
+        if policy.pacing == "smooth" and not self._grant.alone:
+            return max(0.0, self._next_slot - now)
+        return 0.0
 
     def started(self, now: float, policy: QuotaPolicy) -> None:
         """A request goes out."""

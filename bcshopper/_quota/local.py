@@ -6,6 +6,8 @@ import math
 import random
 from collections.abc import Callable
 
+import attrs
+
 from bcshopper._quota.headers import QuotaSnapshot
 from bcshopper._quota.policy import QuotaPolicy
 
@@ -63,16 +65,15 @@ class LocalQuota:
         """Seconds until a request may go: 0 for now, infinity for once an answer has come."""
         if now < self._paused_until:
             return self._paused_until - now
+        is_open = self.snapshot is not None and now < self._opens_at
+        if is_open and (self._left <= 0 or self.sent >= self._budget(policy)):
+            return self._opens_at - now
         if self.ceiling is not None and self._in_flight >= self.ceiling // 1:
             return math.inf
-        if not self._known:
-            return max(0.0, self._probed_at + _PATIENCE - now)
-        if self.snapshot is None:
+        if self._known and self.snapshot is None:
             return 0.0
-        if now >= self._opens_at:
+        if not is_open:
             return max(0.0, self._probed_at + _PATIENCE - now)
-        if self._left <= 0 or self.sent >= self._budget(policy):
-            return self._opens_at - now
         # Where other apps are at work, as many of their requests may not be counted yet either.
         if self._left <= self._in_flight * (2 if self._others_seen else 1):
             return math.inf
@@ -183,7 +184,8 @@ class LocalQuota:
             # Each answer was under way for a while: the earliest estimate is the best.
             self._resets_at = min(self._resets_at, resets_at)
         self._others_seen |= snapshot.remaining + self.sent < snapshot.limit
-        self.snapshot = snapshot
+        is_over = snapshot.reset_in < 0  # others told so, and what sessions show is never below 0
+        self.snapshot = attrs.evolve(snapshot, reset_in=0.0) if is_over else snapshot
 
     def _back_off(self, now: float, asked: float | None) -> None:
         """The platform is under load: half as many at once, after a pause."""

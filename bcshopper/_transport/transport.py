@@ -137,8 +137,9 @@ class Transport:
         until: float | None = None  # when another try may go out at the latest
         while True:
             attempt += 1
+            waiting = asyncio.timeout_at(until)
             try:
-                async with asyncio.timeout_at(until) as waiting, self._slots:
+                async with waiting, self._slots:
                     admitted_at = await self._admit(gate)
                     waiting.reschedule(None)
                     if attempt == 1:

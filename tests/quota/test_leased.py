@@ -191,6 +191,7 @@ def test_that_windows_end_later_than_announced_is_told_and_heeded():
     over = snapshot(0, -0.25)
     alone = Grant(window=1, granted=1, alone=True, valid=2.0, quota=over)
     state.granted(10.25, state.report(10.25, 5), alone)
+    assert state.snapshot.reset_in == 0  # which sessions show
     go(state, 1, 10.25)
     state.finished(10.3, 10.25, 429, snapshot(0, 0.0), 0.0)
     assert state.due(10.3, 5) == 0
