@@ -200,7 +200,7 @@ class _Creation(Generic[ItemT]):
         self._looked_up = False
         self._asked_since = False  # the last POST
         self._tries = 0
-        self._began = asyncio.get_running_loop().time()
+        self._began: float | None = None  # when the first POST went out
         self._called_existing: dict[ItemT, APIError] = {}  # by the server, in these words
         self._known: set[ItemT] = set()  # to the store, so that nothing speaks against a profile
 
@@ -217,7 +217,7 @@ class _Creation(Generic[ItemT]):
             )
             try:
                 verdict: Verdict[ItemT] = await self._transport.send(
-                    request, read, self._batch.watch(self._ledger, todo)
+                    request, read, self._watch(todo)
                 )
             except (APIError, TransportError, ResponseFormatError) as error:
                 if effect_of(error) is not Effect.UNKNOWN:
@@ -239,6 +239,16 @@ class _Creation(Generic[ItemT]):
                 rest = [*await self._recover(request, doubtful), *self._ledger.unsettled(rest)]
             todo = rest
         return None
+
+    def _watch(self, items: Sequence[ItemT]) -> Watch:
+        watch = self._batch.watch(self._ledger, items)
+
+        def going_out() -> None:
+            watch.going_out()
+            if self._began is None:
+                self._began = asyncio.get_running_loop().time()
+
+        return attrs.evolve(watch, going_out=going_out)
 
     def _reject(self, item: ItemT, error: APIError) -> None:
         self._ledger.refused([item], error)
@@ -307,7 +317,8 @@ class _Creation(Generic[ItemT]):
         for item, error in doubtful.items():
             self._ledger.doubt([item], error)
         first = next(iter(doubtful.values()))
-        elapsed = asyncio.get_running_loop().time() - self._began
+        now = asyncio.get_running_loop().time()
+        elapsed = 0.0 if self._began is None else now - self._began
         may_go_on = await self._transport.back_off(request, first, self._tries, elapsed)
         failure = None
         if may_go_on or not self._asked_since:

@@ -27,8 +27,11 @@ class QuotaPolicy:
             store's other apps.
         pacing: `burst`: as fast as the quota lasts, then wait for the next window. `smooth`: spread
             over the window.
-        max_wait: seconds that a request may wait for quota. One that would have to wait longer
-            fails at once with `RateLimitError`. None: as long as it takes.
+        max_wait: seconds that a request may wait until a pause ends or the next window opens. One
+            that would have to wait longer fails with `RateLimitError` as soon as that is known,
+            also if it waits already; one that was sent before, with what came of it. None: as long
+            as it takes. That others are answered first, or that `smooth` spreads requests, is no
+            such wait.
         shared: the URL of a Redis or Valkey server (`redis://`, `rediss://` or `unix://`) through
             which processes share the store's quota; `share` is then what all of them may use
             together. Needs the extra `redis`. None: each process keeps its own count.

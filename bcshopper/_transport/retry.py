@@ -18,6 +18,7 @@ from bcshopper.errors import (
     TransportError,
 )
 
+_ASK_TO_WAIT = frozenset({429, 503})
 _WRITE_FACTOR = 2.0  # a write that failed has disturbed more: give the API longer
 
 
@@ -27,7 +28,7 @@ class RetryPolicy:
 
     The delay before attempt n+1 is drawn from 0 to `base_delay * 2**(n-1)` seconds, twice that
     for a write, at most `max_delay`. Where the API says how long to wait, it is at least
-    that long.
+    that long; and where the store's quota holds the request for longer than that, so long.
 
     Whether a request *may* be repeated is no setting: a POST whose answer never came is looked
     up first, never sent again blindly.
@@ -36,8 +37,11 @@ class RetryPolicy:
         attempts: tries in all, the first included.
         base_delay: seconds; the scale of the delays.
         max_delay: seconds; no delay of ours is longer.
-        max_retry_after: seconds; of a longer wait that the API asks for, only this is waited.
-        max_elapsed: seconds since the first try, after which no other one starts; None: no limit.
+        max_retry_after: seconds; of a longer wait that the API asks for, only this is waited. Where
+            a spent quota window or a pause would hold the request for longer, after a 429 or 503,
+            the call fails at once.
+        max_elapsed: seconds after the first try went out, after which no other one does; None: no
+            limit. Who would have to wait longer fails at once.
         statuses: the error statuses worth another try.
 
     Raises:
@@ -60,6 +64,7 @@ class RetryPolicy:
         method: str,
         attempt: int,
         elapsed: float,
+        held: float = 0.0,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> float | None:
         """Decide about the next try.
@@ -68,7 +73,8 @@ class RetryPolicy:
             error: what the last try came to.
             method: the request's HTTP method.
             attempt: how many tries there were.
-            elapsed: seconds since the first try began.
+            elapsed: seconds since the first try went out.
+            held: seconds for which the store's quota will hold the request.
             uniform: draws a number between two.
 
         Returns:
@@ -80,9 +86,12 @@ class RetryPolicy:
         # 2**1023 is the largest power that is a float
         ceiling = self.base_delay * factor * 2.0 ** min(attempt - 1, 1000)
         delay = uniform(0.0, min(ceiling, self.max_delay))
-        asked = error.retry_after if isinstance(error, APIError) else None
-        if asked is not None:
-            delay = max(delay, min(asked, self.max_retry_after))  # it may ask for no wait at all
+        if isinstance(error, APIError):
+            # it may ask for no wait at all
+            delay = max(delay, min(error.retry_after or 0.0, self.max_retry_after))
+            if error.status in _ASK_TO_WAIT and held > self.max_retry_after:
+                return None
+        delay = max(delay, held)
         if self.max_elapsed is not None and elapsed + delay > self.max_elapsed:
             return None
         return delay
