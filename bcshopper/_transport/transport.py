@@ -127,7 +127,10 @@ class Transport:
                 f"refused to send DELETE {request.url}: without ids it deletes everything there"
             )
         gate = self._enter()
-        return await self._until_closed(self._send(gate, request, read, watch))
+        try:
+            return await self._until_closed(self._send(gate, request, read, watch))
+        except WaitTooLongError as refused:
+            raise self._not_sent(request, refused.seconds) from None
 
     async def _send(
         self, gate: QuotaGate, request: Request, read: Callable[[Reply], T], watch: Watch
@@ -149,19 +152,18 @@ class Transport:
                     return await self._attempt(leave, request, read, watch, attempt)
             except (APIError, TransportError, ResponseFormatError) as caught:
                 error = caught
-            except WaitTooLongError as refused:
-                if error is None:
-                    raise self._not_sent(request, refused.seconds) from None
-                raise error from error.__cause__
-            except TimeoutError:
-                if error is None or not waiting.expired():
+            except (WaitTooLongError, TimeoutError) as late:
+                if error is None or not (isinstance(late, WaitTooLongError) or waiting.expired()):
                     raise
-                raise error from error.__cause__
+                raise error from error.__cause__  # it was sent, and that is what it came to
             watch.failed(error)
             may_repeat = request.repeatable or effect_of(error) is Effect.NONE
             elapsed = loop.time() - began
-            if not (may_repeat and await self._back_off(gate, request, error, attempt, elapsed)):
+            delay = self._schedule(gate, request, error, attempt, elapsed) if may_repeat else None
+            if delay is None:
                 raise error
+            if delay > gate.wait_for(self._quota):  # else the gate makes it wait, in its place
+                await asyncio.sleep(delay)
             if self._retry.max_elapsed is not None:
                 until = began + self._retry.max_elapsed
 
@@ -179,7 +181,7 @@ class Transport:
     async def back_off(
         self, request: Request, error: BCShopperError, attempt: int, elapsed: float
     ) -> bool:
-        """Wait before another try, as long as the retry policy says.
+        """Wait before another try, as long as the retry policy and the quota say.
 
         For callers that repeat a request themselves, in their own way; `send` does it for others.
 
@@ -192,28 +194,30 @@ class Transport:
         Returns:
             False if the policy says to give up.
         """
-        gate = self._enter()
-        return await self._until_closed(self._back_off(gate, request, error, attempt, elapsed))
+        delay = self._schedule(self._enter(), request, error, attempt, elapsed)
+        if delay is None:
+            return False
+        await self._until_closed(asyncio.sleep(delay))
+        return True
 
-    async def _back_off(
+    def _schedule(
         self, gate: QuotaGate, request: Request, error: BCShopperError, attempt: int, elapsed: float
-    ) -> bool:
+    ) -> float | None:
+        """Seconds until another try; None to give up."""
         held = gate.wait_for(self._quota)
         if self._quota.max_wait is not None and held > self._quota.max_wait:
-            return False
+            return None
         delay = self._retry.delay(
             error, method=request.method, attempt=attempt, elapsed=elapsed, held=held
         )
         if delay is None:
-            return False
+            return None
         self._stats.retries += 1
         _log.warning(
             "attempt %d of %s failed, next in %.1f s: %s", attempt, request.label, delay, error,
         )  # fmt: skip
         self.emit(RetryScheduled(request.method, str(request.url), attempt, delay, str(error)))
-        if delay > held:  # else the gate makes it wait
-            await asyncio.sleep(delay)
-        return True
+        return delay
 
     def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Start a task that the session knows of, so that closing can wait for it.
