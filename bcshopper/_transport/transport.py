@@ -32,7 +32,6 @@ T = TypeVar("T")
 logging.getLogger("bcshopper").addHandler(logging.NullHandler())  # silent unless asked
 _log = logging.getLogger("bcshopper.transport")
 _WORTH_SAYING = 1.0  # seconds of waiting for quota; shorter ones would fill the log
-_PLAIN = frozenset({200, 201, 204})
 
 
 @attrs.define
@@ -186,7 +185,9 @@ class Transport:
             return
         try:
             self._on_event(event)
-        except Exception:  # noqa: BLE001 - it may be any, and is logged
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:  # noqa: BLE001 - a CancelledError, too, is not the caller's
             _log.exception("on_event raised for %r", event)
 
     async def aclose(self) -> None:
@@ -260,8 +261,6 @@ class Transport:
             gate.leave()
             raise
         gate.leave(reply.status, reply.headers)
-        if reply.status not in _PLAIN or request.method == "POST":  # which may quote, beside data
-            reply = self._wire.without_token(reply)
         self._stats.bytes_received += len(reply.body)
         if self._on_event is not None:
             self.emit(
@@ -276,12 +275,9 @@ class Transport:
             raise api_error(request, reply)
         try:
             return read(reply)
-        except MalformedDocumentError:
-            reply = self._wire.without_token(reply)
-        try:
-            return read(reply)  # once more: what is wrong may be quoted, and hold the token
         except MalformedDocumentError as error:
-            raise malformed(request, reply, error.reason, error.field) from None
+            unreadable = malformed(request, reply, error.reason, error.field)
+        raise unreadable  # here, so that what the reader held does not hang on it
 
     async def _refuse_long_wait(self, gate: QuotaGate, request: Request, longest: float) -> None:
         wait = await gate.wait_for(self._quota)
