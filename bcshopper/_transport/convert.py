@@ -114,9 +114,8 @@ def _tuple_hook(cls: Any) -> Callable[[Any, Any], Any]:
                 items.append(structure(item, of))
             except Exception as error:  # noqa: BLE001 - as above
                 # One is enough; cattrs itself would go on, and keep an error for each.
-                where = cattrs.IterableValidationNote("", len(items), of)  # pyright: ignore[reportCallIssue]
-                error.add_note(where)
-                raise cattrs.IterableValidationError("", [error], cls) from None
+                error.add_note(cattrs.IterableValidationNote("", len(items), of))
+                raise cattrs.IterableValidationError("", [error], cls) from None  # pyright: ignore[reportCallIssue]
         return tuple(items)
 
     return structure_tuple

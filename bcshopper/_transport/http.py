@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import select
-from weakref import WeakSet
+import socket
+from contextvars import ContextVar
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import aiohttp
 from aiohttp.connector import Connection
@@ -23,8 +27,11 @@ MAX_BODY = 16 * 1024 * 1024
 # Of the timeout for all, so that one that ends in here is known to have sent nothing.
 _CONNECTING = 0.99
 _WORDS_KEPT = 500  # characters of what aiohttp says; it may quote a whole header
-# Seconds; longer than the attempts of one POST take, look-ups and waits between them included.
+# Seconds; longer than all attempts of a request take, with look-ups and waits between them.
 _DISTRUST = 600.0
+_TURNS = 10  # of the event loop; it needs four to notice an end and close the socket
+_CLOSED = -1  # what a closed socket has for a file descriptor
+_on_new_connection = ContextVar("_on_new_connection", default=False)
 _NEVER_SENT = (
     aiohttp.ClientConnectorError,
     aiohttp.ClientHttpProxyError,
@@ -58,6 +65,7 @@ class Wire:
         self._connect_timeout = aiohttp.ClientTimeout(
             total=None, connect=_CONNECTING * timeout, ceil_threshold=math.inf
         )
+        self._distrusts_until = -math.inf
         self._mask = Mask(token)
         self._headers = CIMultiDict(
             {
@@ -69,8 +77,16 @@ class Wire:
         self._headers_with_body = self._headers.copy()
         self._headers_with_body["Content-Type"] = "application/json"
 
-    async def exchange(self, request: Request) -> Reply:
+    async def exchange(self, request: Request, *, attempt: int = 1) -> Reply:
         """Send a request and read its answer, whatever its status.
+
+        For a while after a request was lost, maybe because the server drops the connections that it
+        has kept, what must not be lost again goes out on a new one: a repeat, and a POST, whose
+        look-up leaves another such connection.
+
+        Args:
+            request: what to send.
+            attempt: how often it was sent, this time included.
 
         Raises:
             TransportError: no whole answer came.
@@ -79,6 +95,9 @@ class Wire:
         http = self._open_http()
         if http.closed:
             raise SessionClosedError("the aiohttp session that this session was lent is closed")
+        now = asyncio.get_running_loop().time()
+        is_precious = attempt > 1 or not request.repeatable
+        _on_new_connection.set(is_precious and now < self._distrusts_until)
         try:
             async with asyncio.timeout(self._timeout):
                 return await self._ask(http, request)
@@ -86,8 +105,8 @@ class Wire:
             # aiohttp lets OS, TLS, decompression and parser errors through: all of them are ours
             # to translate, and few of them tell whether the request took effect.
             failure = self._failure(request, error)
-        if failure.sent and not request.repeatable and self._connector is not None:
-            self._connector.distrust()
+        if failure.sent:
+            self._distrusts_until = asyncio.get_running_loop().time() + _DISTRUST
         raise failure  # here, so that it does not drag aiohttp's frames along
 
     async def _ask(self, http: aiohttp.ClientSession, request: Request) -> Reply:
@@ -129,9 +148,10 @@ class Wire:
     async def aclose(self) -> None:
         """Let go of the network; a lent session is its owner's."""
         if self._connector is not None and self._http is not None:
-            self._connector.abort()
-            await self._http.close()
-            await asyncio.sleep(0)  # only then have the sockets been closed
+            try:
+                await self._connector.cut()
+            finally:
+                await self._http.close()
 
     def _open_http(self) -> aiohttp.ClientSession:
         if self._http is None:
@@ -152,21 +172,22 @@ class _Connector(aiohttp.TCPConnector):
 
     def __init__(self, *, limit: int) -> None:
         super().__init__(limit=limit)
-        self._known = WeakSet[asyncio.Transport]()
-        self._distrusts_until = -math.inf
+        self._sockets: WeakKeyDictionary[asyncio.Transport, Any] = WeakKeyDictionary()
 
-    def distrust(self) -> None:
-        """For a while, have every POST go out on a new connection.
-
-        One was lost, maybe because the server drops connections that it has kept. Looking up what
-        became of it makes another such connection, which the next POST must not be lost on.
-        """
-        self._distrusts_until = self._loop.time() + _DISTRUST
-
-    def abort(self) -> None:
-        """Cut all connections. Over TLS, those being closed would wait 30 s for a silent server."""
-        for transport in list(self._known):
+    async def cut(self) -> None:
+        """Close all connections now. Over TLS, a silent server would keep them for 30 s."""
+        sockets = [one for one in self._sockets.values() if one is not None]
+        for transport in list(self._sockets):
             transport.abort()
+        await asyncio.sleep(0)
+        # What aiohttp can't parse it closes twice, and asyncio has no hold on it any more.
+        for one in sockets:
+            with contextlib.suppress(OSError, TypeError):  # closed already; uvloop has none
+                one.shutdown(socket.SHUT_RDWR)
+        for _ in range(_TURNS):
+            if all(one.fileno() == _CLOSED for one in sockets):
+                return
+            await asyncio.sleep(0)
 
     async def connect(
         self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
@@ -174,26 +195,24 @@ class _Connector(aiohttp.TCPConnector):
         """Get a connection; see the base class."""
         while True:
             connection = await super().connect(req, traces, timeout)
-            transport = connection.transport
-            if transport is None:
+            protocol, transport = connection.protocol, connection.transport
+            if protocol is None or transport is None:
                 return connection  # lost this moment: sending says so
-            if transport not in self._known:
-                self._known.add(transport)
+            if transport not in self._sockets:
+                self._sockets[transport] = transport.get_extra_info("socket")
                 return connection
-            is_trusted = req.method != "POST" or self._loop.time() >= self._distrusts_until
-            if is_trusted and not _has_news(connection, transport):
+            is_quiet = not protocol.should_close and not _has_news(self._sockets[transport])
+            if is_quiet and not _on_new_connection.get():
                 return connection
             connection.close()
 
 
-def _has_news(connection: Connection, transport: asyncio.Transport) -> bool:
-    """Whether bytes have come on a connection that is not in use, or its end."""
-    if connection.protocol is None or connection.protocol.should_close:
-        return True
-    if not hasattr(select, "poll"):  # on Windows
+def _has_news(sock: Any) -> bool:
+    """Whether bytes have come that asyncio has not read yet, or the end of the connection."""
+    if sock is None or not hasattr(select, "poll"):  # on Windows
         return False
     poll = select.poll()
-    poll.register(transport.get_extra_info("socket"), select.POLLIN)
+    poll.register(sock, select.POLLIN)
     return bool(poll.poll(0))
 
 

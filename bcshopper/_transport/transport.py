@@ -256,7 +256,7 @@ class Transport:
             if self._on_event is not None:
                 self.emit(RequestSent(request.method, str(request.url), attempt))
             started = loop.time()
-            reply = await self._wire.exchange(request)
+            reply = await self._wire.exchange(request, attempt=attempt)
         except BaseException:
             gate.leave()
             raise
