@@ -5,9 +5,9 @@ Arguments: the server's certificate and key, and what it says before it falls si
 
 import asyncio
 import contextlib
-import os
 import ssl
 import sys
+from pathlib import Path
 
 from bcshopper import RetryPolicy, Session, TransportError
 from tests.virtual_time import VirtualTimeLoop
@@ -16,10 +16,10 @@ from tests.virtual_time import VirtualTimeLoop
 def sockets():
     """The file descriptors of all sockets of this process."""
     found = set()
-    for fd in os.listdir("/proc/self/fd"):
+    for path in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):  # that of the listing itself
-            if "socket:" in os.readlink(f"/proc/self/fd/{fd}"):
-                found.add(int(fd))
+            if "socket:" in str(path.readlink()):
+                found.add(int(path.name))
     return found
 
 
@@ -49,7 +49,7 @@ async def main(certificate, said):
     await session.aclose()
     ours = sockets() - before - {writer.get_extra_info("socket").fileno() for writer in accepted}
     assert len(accepted) > 8
-    print(f"{len(ours)} of {len(accepted)} sockets left")
+    sys.stdout.write(f"{len(ours)} of {len(accepted)} sockets left\n")
     end.set()
     await asyncio.gather(under_way, return_exceptions=True)
     server.close()
