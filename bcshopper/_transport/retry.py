@@ -20,6 +20,7 @@ from bcshopper.errors import (
     TransportError,
 )
 
+_STATUSES = range(100, 600)
 _WRITE_FACTOR = 2.0  # a write that failed has disturbed more: give the API longer
 
 
@@ -31,7 +32,7 @@ def _as_set(value: Iterable[int]) -> frozenset[int]:
 
 
 def _check_statuses(_: object, __: attrs.Attribute[Any], value: object) -> None:
-    if not isinstance(value, frozenset) or not all(isinstance(one, int) for one in value):
+    if not isinstance(value, frozenset) or not all(one in _STATUSES for one in value):
         raise InvalidInputError(f"statuses must be a set of HTTP statuses, not {shown(value)}")
 
 
