@@ -13,7 +13,7 @@ from cattrs.v import format_exception
 
 T = TypeVar("T")
 
-MAX_PLAIN = 1024 * 1024
+MAX_PLAIN = 512 * 1024
 """Bytes of JSON that are parsed without a model: it may make an object of every other byte, and the
 event loop stands still meanwhile. The largest documented answer has some 50,000 bytes.
 """
