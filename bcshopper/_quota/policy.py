@@ -8,14 +8,14 @@ from typing import Any, ClassVar, Literal
 import attrs
 from attrs.validators import optional
 
-from bcshopper._inputs import a_number
+from bcshopper._inputs import a_number, shown
 from bcshopper._secret import Hidden
 from bcshopper.errors import InvalidInputError
 
 
 def _check_pacing(_: object, __: attrs.Attribute[Any], value: object) -> None:
     if value not in ("burst", "smooth"):
-        raise InvalidInputError(f"pacing must be burst or smooth, not {value!r}")
+        raise InvalidInputError(f"pacing must be burst or smooth, not {shown(value)}")
 
 
 @attrs.frozen(kw_only=True)

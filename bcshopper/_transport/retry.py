@@ -3,23 +3,38 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import Enum
+from typing import Any
 
 import attrs
 from attrs.validators import optional
 
-from bcshopper._inputs import a_count, a_number
+from bcshopper._inputs import a_count, a_number, shown
 from bcshopper.errors import (
     APIError,
     BCShopperError,
+    InvalidInputError,
     RateLimitError,
     ResponseFormatError,
     TransportError,
 )
 
 _ASK_TO_WAIT = frozenset({429, 503})
+_STATUSES = range(100, 600)
 _WRITE_FACTOR = 2.0  # a write that failed has disturbed more: give the API longer
+
+
+def _as_set(value: Iterable[int]) -> frozenset[int]:
+    try:
+        return frozenset(value)
+    except TypeError:
+        return value  # type: ignore[return-value]  # to be refused by name, once all else is set
+
+
+def _check_statuses(_: object, __: attrs.Attribute[Any], value: object) -> None:
+    if not isinstance(value, frozenset) or not all(one in _STATUSES for one in value):
+        raise InvalidInputError(f"statuses must be a set of HTTP statuses, not {shown(value)}")
 
 
 @attrs.frozen(kw_only=True)
@@ -54,7 +69,9 @@ class RetryPolicy:
     max_retry_after: float = attrs.field(default=120.0, validator=a_number(above=0))
     max_elapsed: float | None = attrs.field(default=None, validator=optional(a_number(least=0)))
     statuses: frozenset[int] = attrs.field(
-        default=frozenset({408, 423, 425, 429, 500, 502, 503, 504, 507}), converter=frozenset
+        default=frozenset({408, 423, 425, 429, 500, 502, 503, 504, 507}),
+        converter=_as_set,
+        validator=_check_statuses,
     )
 
     def delay(

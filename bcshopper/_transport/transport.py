@@ -33,7 +33,6 @@ T = TypeVar("T")
 logging.getLogger("bcshopper").addHandler(logging.NullHandler())  # silent unless asked
 _log = logging.getLogger("bcshopper.transport")
 _WORTH_SAYING = 1.0  # seconds of waiting for quota; shorter ones would fill the log
-_PLAIN = frozenset({200, 201, 204})
 _HALF_DONE = {202: "it is accepted, and not done yet", 206: "it is not whole"}
 
 
@@ -235,7 +234,9 @@ class Transport:
             return
         try:
             self._on_event(event)
-        except Exception:  # noqa: BLE001 - it may be any, and is logged
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:  # noqa: BLE001 - a CancelledError, too, is not the caller's
             _log.exception("on_event raised for %r", event)
 
     async def aclose(self) -> None:
@@ -303,13 +304,11 @@ class Transport:
             if self._on_event is not None:
                 self.emit(RequestSent(request.method, str(request.url), attempt))
             started = loop.time()
-            reply = await self._wire.exchange(request)
+            reply = await self._wire.exchange(request, attempt=attempt)
         except BaseException:
             leave()
             raise
         leave(reply.status, reply.headers)
-        if reply.status not in _PLAIN or request.method == "POST":  # which may quote, beside data
-            reply = self._wire.without_token(reply)
         self._stats.bytes_received += len(reply.body)
         if self._on_event is not None:
             self.emit(
@@ -326,12 +325,9 @@ class Transport:
             raise malformed(request, reply, half, "$")
         try:
             return read(reply)
-        except MalformedDocumentError:
-            reply = self._wire.without_token(reply)
-        try:
-            return read(reply)  # once more: what is wrong may be quoted, and hold the token
         except MalformedDocumentError as error:
-            raise malformed(request, reply, error.reason, error.field) from None
+            unreadable = malformed(request, reply, error.reason, error.field)
+        raise unreadable  # here, so that what the reader held does not hang on it
 
     def _not_sent(self, request: Request, wait: float) -> RateLimitError:
         return RateLimitError(
