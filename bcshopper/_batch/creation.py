@@ -50,7 +50,6 @@ _MOST_SAID = 500  # characters of a second error within a first one
 _INVALID = re.compile(r"not valid|invalid|must be", re.IGNORECASE)
 
 
-@attrs.resolve_types  # cattrs before 26.1 can't for a generic class
 @attrs.frozen
 class Created(Generic[T]):
     """The body of an answer to a POST: rows of what it created, also where it refused some."""

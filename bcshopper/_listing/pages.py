@@ -42,7 +42,6 @@ class ListMeta:
     pagination: Pagination
 
 
-@attrs.resolve_types  # cattrs before 26.1 can't for a generic class
 @attrs.frozen
 class ListDocument(Generic[T]):
     """The body of a list: rows of one type."""
