@@ -12,6 +12,7 @@ from typing import Self, TypedDict, Unpack
 import aiohttp
 from yarl import URL
 
+from bcshopper._customers import Customers
 from bcshopper._inputs import check_count, check_kind, check_number, shown
 from bcshopper._profiles import ShopperProfiles
 from bcshopper._quota import QuotaPolicy, QuotaSnapshot, check_shared
@@ -57,6 +58,7 @@ class Session:
 
     Attributes:
         shopper_profiles: the store's shopper profiles.
+        customers: its customers: who has a profile, and who is in which segment.
 
     Raises:
         InvalidInputError: an argument is refused.
@@ -105,6 +107,7 @@ class Session:
         )
         self._root = self._base_url / "stores" / store_hash / "v3"
         self.shopper_profiles = ShopperProfiles(self._transport, self._root, store_hash)
+        self.customers = Customers(self._transport, self._root)
 
     @classmethod
     def from_env(cls, **settings: Unpack[SessionSettings]) -> Self:

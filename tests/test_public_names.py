@@ -9,8 +9,8 @@ import bcshopper
 PUBLIC = {
     "bcshopper": """
         APIError AuthenticationError BCShopperError BadRequestError BatchError BatchReport
-        Coalescer ConflictError InvalidInputError NotFoundError Outcome Page Pagination Paginator
-        PayloadTooLargeError PermissionDeniedError QuotaPolicy QuotaSnapshot RateLimitError
+        Coalescer ConflictError Customer Customers InvalidInputError NotFoundError Outcome Page
+        Pagination Paginator PayloadTooLargeError PermissionDeniedError QuotaPolicy QuotaSnapshot RateLimitError
         RequestTimeoutError ResponseFormatError RetryPolicy ServerError Session SessionClosedError
         SessionStats ShopperProfile ShopperProfiles Status TransportError UnprocessableError
         __version__

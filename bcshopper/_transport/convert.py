@@ -103,6 +103,10 @@ def _is_bounded(cls: Any) -> bool:
     return get_origin(cls) is Annotated and get_args(cls)[0] is int
 
 
+def _structure_raw(value: Any, _: type[msgspec.Raw]) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode(value))
+
+
 def _structure_uuid(value: Any, _: type[UUID]) -> UUID:
     try:
         return UUID(value)
@@ -145,6 +149,7 @@ def _is_tuple(cls: Any) -> bool:
 converter = JSONConverter()
 converter.register_structure_hook_factory(_is_tuple, _tuple_hook)
 converter.register_structure_hook_factory(_is_bounded, _bounded_hook)
+converter.register_structure_hook(msgspec.Raw, _structure_raw)
 converter.register_structure_hook(int, _structure_int)
 converter.register_structure_hook(UUID, _structure_uuid)
 converter.register_structure_hook(datetime, _structure_datetime)
