@@ -10,9 +10,9 @@ PUBLIC = {
     "bcshopper": """
         APIError AuthenticationError BCShopperError BadRequestError BatchError BatchReport
         Coalescer ConflictError Customer Customers InvalidInputError NotFoundError Outcome Page
-        Pagination Paginator PayloadTooLargeError PermissionDeniedError QuotaPolicy QuotaSnapshot RateLimitError
-        RequestTimeoutError ResponseFormatError RetryPolicy ServerError Session SessionClosedError
-        SessionStats ShopperProfile ShopperProfiles Status TransportError UnprocessableError
+        Pagination Paginator PayloadTooLargeError PermissionDeniedError QuotaPolicy QuotaSnapshot
+        RateLimitError RequestTimeoutError ResponseFormatError RetryPolicy ServerError Session
+        SessionClosedError SessionStats ShopperProfile ShopperProfiles Status TransportError UnprocessableError
         __version__
     """,
     "bcshopper.errors": """
