@@ -12,7 +12,8 @@ PUBLIC = {
         Coalescer ConflictError Customer Customers InvalidInputError NotFoundError Outcome Page
         Pagination Paginator PayloadTooLargeError PermissionDeniedError QuotaPolicy QuotaSnapshot
         RateLimitError RequestTimeoutError ResponseFormatError RetryPolicy ServerError Session
-        SessionClosedError SessionStats ShopperProfile ShopperProfiles Status TransportError UnprocessableError
+        SessionClosedError SessionStats ShopperProfile ShopperProfiles Status TransportError
+        UnprocessableError
         __version__
     """,
     "bcshopper.errors": """
