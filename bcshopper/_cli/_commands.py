@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 import click
@@ -16,31 +16,34 @@ from click.shell_completion import get_completion_class
 from bcshopper._cli import _work
 from bcshopper._cli._demo import run_demo
 from bcshopper._cli._files import check_distinct
-from bcshopper._cli._input import read_ids
+from bcshopper._cli._input import open_rejects, read_ids, refuse
+from bcshopper._cli._job import RESULTS, Verb, tell_the_rest, write_ids
 from bcshopper._cli._journal import Job, Journal
-from bcshopper._cli._options import Context, Group, examples
-from bcshopper._cli._output import (
-    LOOKUP_COLUMNS,
-    OUTCOME_COLUMNS,
-    PROFILE_COLUMNS,
-    QUOTA_COLUMNS,
-    REQUEST_COLUMNS,
-    Rows,
-    profile_row,
-    request_row,
-)
-from bcshopper._cli._parameters import (
+from bcshopper._cli._options import (
+    Context,
+    Group,
     Ids,
-    Output,
     dry_run_option,
+    examples,
     journal_option,
     prints,
     summary_option,
     takes_ids,
     yes_option,
 )
-from bcshopper._cli._rejects import open_rejects, refuse
-from bcshopper._cli._runner import Exit, run
+from bcshopper._cli._output import (
+    LOOKUP_COLUMNS,
+    OUTCOME_COLUMNS,
+    PROFILE_COLUMNS,
+    QUOTA_COLUMNS,
+    REQUEST_COLUMNS,
+    Output,
+    Rows,
+    profile_row,
+    request_row,
+)
+from bcshopper._cli._plan import print_plan
+from bcshopper._cli._runner import Exit, Failure, end_with, run
 from bcshopper._cli._settings import (
     SANDBOX_CUSTOMERS,
     SANDBOX_PROFILES,
@@ -49,11 +52,33 @@ from bcshopper._cli._settings import (
 )
 from bcshopper._cli._source import CUSTOMER_IDS, PROFILE_IDS, IdKind
 from bcshopper._cli._summary import Summary
-from bcshopper._cli._terminal import log_response, say
+from bcshopper._cli._terminal import fail, log_response, say
 from bcshopper._outcomes import GOOD, Status
-from bcshopper._requests import MAX_LIMIT, Request, Requests
+from bcshopper._requests import MAX_LIMIT, Requests
 from bcshopper._version import __version__
 from bcshopper.sandbox import Sandbox
+
+T = TypeVar("T")
+
+
+def run_command(arguments: Sequence[str]) -> int:
+    """Run a command line, say what stopped it, and give its exit code."""
+    try:
+        return bcshopper.main(list(arguments), "bcshopper", standalone_mode=False) or 0
+    except click.Abort:
+        return Exit.INTERRUPTED
+    except click.ClickException as error:
+        context = (
+            error.ctx.find_object(Context)
+            if isinstance(error, click.UsageError) and error.ctx
+            else None
+        )
+        if context is not None and "log_json" in context.options:
+            _ = context.terminal
+            fail(error.format_message())
+        else:
+            error.show()  # with a hint beside it
+        return error.exit_code
 
 
 @click.group(
@@ -71,7 +96,8 @@ def bcshopper() -> None:
     """Manage a BigCommerce store's shopper profiles.
 
     The account comes from BIGCOMMERCE_STORE_HASH and BIGCOMMERCE_ACCESS_TOKEN, or from a section
-    of the config file. Data goes to standard output, all else to standard error.
+    of the config file, which --profile or BCSHOPPER_PROFILE names. Data goes to standard output,
+    all else to standard error.
 
     Exit codes: 0 all well, 1 some ids failed or lines were skipped, 2 usage, 3 credentials or
     permission, 4 the API, the network or a full disk, 130 interrupted, 141 nobody reads the output.
@@ -141,7 +167,7 @@ def lookup(context: Context, *, ids: Ids, output: Output) -> None:
         with output.open(LOOKUP_COLUMNS) as rows:
             run(_work.look_up(settings, journal, rows=rows, terminal=context.terminal))
     if skipped:
-        sys.exit(Exit.SOME_FAILED)
+        end_with(Exit.SOME_FAILED)
 
 
 @bcshopper.command(
@@ -190,7 +216,7 @@ def delete(context: Context, /, *, ids: Ids, yes: bool, dry_run: bool, **options
 
 
 def _write(
-    verb: _work.Verb,
+    verb: Verb,
     kind: IdKind[Any],
     context: Context,
     *,
@@ -205,67 +231,104 @@ def _write(
         from_=ids.source.path, output=output.path, journal=journal, summary_json=summary_json
     )
     with choose_settings(context.options) as settings:
-        # A plan leaves no trace.
-        is_begun = journal is not None and journal.exists() and journal.stat().st_size > 0
-        place = journal if not dry_run or is_begun else None
+        place = journal if not dry_run or _is_begun(journal) else None  # a plan leaves no trace
         with closing(Journal(place)) as book:
             job = Job(settings.base_url, settings.store_hash, verb)
-            summary = Summary(verb, settings.store_hash)
-            summary.skipped = _load(book, job, ids, kind, keep_bad=not dry_run)
+            skipped = _load(book, job, ids, kind, keep_bad=not dry_run)
             if dry_run:
-                _print_plan(_work.plan(verb, settings, book), output)
+                verbose = "verbose" in context.options
+                print_plan(verb, settings, book, output, verbose=verbose)
                 return
-            done = sum(n for status, n in book.counts().items() if status in _work.RESULTS)
+            summary = Summary(verb, settings.store_hash, book.total)
+            summary.skipped = skipped
+            done = sum(n for status, n in book.counts().items() if status in RESULTS)
             if done:
                 say(f"{journal}: {done:,} of {book.total:,} ids are done already", done=done)
             if done < book.total:
                 ask(settings, book.total - done)
-            try:
-                with output.open(OUTCOME_COLUMNS) as rows:
-                    run(
-                        _work.write_ids(
-                            verb, settings, book,
-                            rows=rows, summary=summary, terminal=context.terminal,
-                        )
-                    )  # fmt: skip
-            except (KeyboardInterrupt, BrokenPipeError) as stop:
-                why = "interrupted" if isinstance(stop, KeyboardInterrupt) else "nobody reads on"
-                _say_how_to_go_on(why, summary, book.total, journal)
-                raise
-            finally:
-                _report(summary, summary_json)
+            _work_and_report(verb, settings, book, context, output, summary, journal, summary_json)
     if summary.never_reached:
-        sys.exit(Exit.API)
+        end_with(Exit.API)
     if summary.failed or summary.skipped:
-        sys.exit(Exit.SOME_FAILED)
+        end_with(Exit.SOME_FAILED)
+
+
+def _work_and_report(
+    verb: Verb,
+    settings: Settings,
+    book: Journal,
+    context: Context,
+    output: Output,
+    summary: Summary,
+    journal: Path | None,
+    summary_json: Path | None,
+) -> None:
+    """Do it, and account for every id, whatever happens."""
+    stop: BaseException | None = None
+    try:
+        with output.open(OUTCOME_COLUMNS) as rows:
+            try:
+                run(
+                    write_ids(
+                        verb, settings, book,
+                        rows=rows, summary=summary, terminal=context.terminal,
+                    )
+                )  # fmt: skip
+            except OSError:  # of the rows
+                raise
+            except (Exception, KeyboardInterrupt) as error:
+                stop = error
+                tell_the_rest(book, rows, summary, error)
+        if stop is not None:
+            raise stop
+    except OSError as error:
+        stop = error
+        tell_the_rest(book, None, summary, error)
+        raise
+    finally:
+        if isinstance(stop, KeyboardInterrupt | BrokenPipeError):
+            why = "interrupted" if isinstance(stop, KeyboardInterrupt) else "nobody reads on"
+            _say_how_to_go_on(why, summary, book.total, journal)
+        _report(summary, summary_json, str(stop))
+
+
+def _is_begun(journal: Path | None) -> bool:
+    with suppress(OSError):
+        return journal is not None and journal.stat().st_size > 0
+    return False
 
 
 def _load(journal: Journal, job: Job, ids: Ids, kind: IdKind[Any], *, keep_bad: bool = True) -> int:
     """Read all ids, which checks them; gives how many bad lines were left out."""
     if not ids.skip_bad:
-        journal.begin(job, read_ids(ids.source, kind, refuse))
+        journal.begin(job, _some(read_ids(ids.source, kind, refuse), ids))
         return 0
-    with open_rejects(ids.source.rejects_path if keep_bad else None) as rejects:
-        journal.begin(job, read_ids(ids.source, kind, rejects.add))
+    with open_rejects(ids.source if keep_bad else None) as rejects:
+        journal.begin(job, _some(read_ids(ids.source, kind, rejects.add), ids))
     if rejects.count:
         place = f"are in {rejects.path}" if rejects.path else "would be left out"
         say(f"{rejects.count:,} bad lines {place}", skipped=rejects.count)
     return rejects.count
 
 
-def _print_plan(requests: Iterator[Request], output: Output) -> None:
-    count = 0
-    with output.open(REQUEST_COLUMNS) as rows:
-        for request in requests:
-            rows.write(request_row(request))
-            count += 1
-    say(f"{count:,} requests would go; none was sent", requests=count)
+def _some(found: Iterator[T], ids: Ids) -> Iterator[T]:
+    """The same, but for none at all: what was to write them may have failed."""
+    first = next(found, None)
+    if first is None:
+        if not ids.allow_empty:
+            raise Failure(
+                f"there are no ids in {ids.source.label}: nothing was done; "
+                f"if that is well, give --allow-empty", Exit.SOME_FAILED,
+            )  # fmt: skip
+        return
+    yield first
+    yield from found
 
 
-def _report(summary: Summary, path: Path | None) -> None:
+def _report(summary: Summary, path: Path | None, said: str = "") -> None:
     if not summary.ended:
         return
-    for line in summary.lines():
+    for line in summary.lines(said):
         say(line)
     if path is not None:
         summary.write(path)
@@ -296,7 +359,9 @@ def delete_all(
     """Delete every profile in the store."""
     with choose_settings(context.options) as settings:
         if dry_run:
-            _print_plan(iter([Requests(settings.root).delete_every_profile()]), Output.choose())
+            with Output.choose().open(REQUEST_COLUMNS) as rows:
+                rows.write(request_row(Requests(settings.root).delete_every_profile()))
+            say("1 request would go; none was sent", requests=1)
             return
         if confirm != settings.store_hash:
             raise click.UsageError(
@@ -306,7 +371,7 @@ def delete_all(
         total = _count(settings)
         if not yes:
             _confirm(f"Delete all {total:,} shopper profiles", settings)
-        summary = Summary("delete-all", settings.store_hash)
+        summary = Summary("delete-all", settings.store_hash, total)
         try:
             run(_work.delete_everything(settings, total, summary))
         finally:
@@ -337,7 +402,7 @@ def _confirm(what: str, settings: Settings) -> None:
         raise click.UsageError("nobody can be asked here: give --yes") from None
     if not agreed:
         say("nothing was deleted")
-        sys.exit(Exit.SOME_FAILED)
+        end_with(Exit.SOME_FAILED)
 
 
 @bcshopper.group(**examples("bcshopper journal show night.journal"))
@@ -355,7 +420,7 @@ def journal() -> None:
 @click.option("--failed", is_flag=True, help="Print the ids that failed, one a line, as input.")
 def show(file: Path, *, failed: bool) -> None:
     """Tell what became of a job's ids."""
-    with closing(Journal(file)) as book:
+    with closing(Journal.copy_of(file)) as book:
         job = book.job
         if job is None:
             raise click.UsageError(f"{file} is no journal of a job")

@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+import sqlite3
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing, suppress
-from typing import Any, TypeAlias
+from itertools import islice
+from typing import Any, Literal, TypeAlias, TypeVar
 from uuid import UUID
 
 import attrs
 
 from bcshopper._cli._journal import Item, Journal
-from bcshopper._outcomes import Outcome, Status
+from bcshopper._cli._output import Rows, outcome_row
+from bcshopper._cli._progress import working
+from bcshopper._cli._settings import Settings
+from bcshopper._cli._summary import Summary
+from bcshopper._cli._terminal import Terminal
+from bcshopper._outcomes import GOOD, Outcome, Status
 from bcshopper._profiles import ShopperProfiles
-from bcshopper._requests import MAX_LIMIT
-from bcshopper.errors import APIError
+from bcshopper._requests import MAX_LIMIT, MAX_PER_WRITE, Request, Requests
+from bcshopper.errors import APIError, BCShopperError
+from bcshopper.events import ChunkDone, Event
 
+T = TypeVar("T")
+Verb: TypeAlias = Literal["create", "delete"]
 Show: TypeAlias = Callable[[Sequence[Outcome[Any]]], None]
+
+RESULTS = GOOD | {Status.REJECTED}
+"""Outcomes that another run would not change."""
 
 _MOST_UNRECORDED = 5000
 _COMMIT_EVERY = 0.1
@@ -25,10 +38,74 @@ _COMMIT_EVERY = 0.1
 _ABOUT_THE_ID = frozenset({400, 409, 413, 414, 422})
 
 
+async def write_ids(
+    verb: Verb,
+    settings: Settings,
+    journal: Journal,
+    *,
+    rows: Rows,
+    summary: Summary,
+    terminal: Terminal,
+) -> None:
+    """Create or delete what is open in the journal; what is done comes first in the rows."""
+
+    def on_event(event: Event) -> None:
+        if isinstance(event, ChunkDone):
+            recorder.add(event.outcomes)
+
+    def show(outcomes: Sequence[Outcome[Any]]) -> None:
+        with work.hidden():
+            tell(outcomes, rows, summary)
+        work.pace.advance(len(outcomes))
+
+    recorder = Recorder(journal, show)
+    async with working(verb, journal.total, settings, terminal, on_event) as work:
+        profiles = work.session.shopper_profiles
+        try:
+            for earlier in chunks(journal.outcomes(RESULTS), MAX_PER_WRITE):
+                with work.hidden():
+                    tell(earlier, rows, summary)
+                work.pace.resume(len(earlier))
+            if verb == "create":
+                await settle_doubts(profiles, journal, show)
+                await recorder.run(profiles.create_stream(_untaken(journal)))
+            else:
+                await recorder.run(profiles.delete_stream(_untaken(journal)))
+        finally:
+            summary.end(work.session.stats)
+
+
+def tell(outcomes: Sequence[Outcome[Any]], rows: Rows | None, summary: Summary) -> None:
+    """Count outcomes, and write them if there is still a place for it."""
+    summary.add(outcomes)
+    if rows is not None:
+        for outcome in outcomes:
+            rows.write(outcome_row(outcome))
+        rows.flush()
+
+
+def tell_the_rest(
+    journal: Journal, rows: Rows | None, summary: Summary, stop: BaseException
+) -> None:
+    """Tell what became of the ids that a run did not come to, because something stopped it."""
+    unsent = stop if isinstance(stop, BCShopperError) else BCShopperError(_UNSENT)
+    why = {Status.NOT_SENT: unsent, Status.UNKNOWN: BCShopperError(_SENT_EARLIER)}
+    rest = (Outcome(item, status, error=why[status]) for item, status in journal.untold())
+    for some in chunks(rest, _MOST_UNRECORDED):
+        tell(some, rows, summary)
+
+
+_UNSENT = "stopped before it was sent"
+_UNANSWERED = "stopped before an answer came: it may have taken effect"
+_SENT_EARLIER = "stopped before it was looked up: an earlier run may have sent it"
+
+
 class Recorder:
     """Puts outcomes into the journal as they come, and shows them once they are there.
 
     A commit costs as much for one as for hundreds, so there are no more than ten a second.
+    Once outcomes can't be recorded or shown, no more ids go out, and what is under way is
+    recorded and shown as well as it can be.
 
     Args:
         journal: where to.
@@ -43,11 +120,11 @@ class Recorder:
         self._room = asyncio.Event()
         self._room.set()
         self._ended = asyncio.Event()
-        self._unshown: OSError | None = None
+        self._failure: OSError | sqlite3.Error | None = None
 
     def add(self, outcomes: Sequence[Outcome[Item]]) -> None:
         """Take outcomes; returns at once."""
-        self._waiting.extend(map(_for_the_journal, outcomes))
+        self._waiting.extend(map(_explained, map(_for_the_journal, outcomes)))
         self._news.set()
         if len(self._waiting) > _MOST_UNRECORDED:
             self._room.clear()
@@ -60,7 +137,7 @@ class Recorder:
             async with aclosing(work):
                 async for _ in work:
                     await self._room.wait()
-                    if writer.done() or self._unshown is not None:
+                    if writer.done() or self._failure is not None:
                         break
         finally:
             self._ended.set()
@@ -73,15 +150,21 @@ class Recorder:
             self._news.clear()
             outcomes, self._waiting = self._waiting, []
             self._room.set()
-            await asyncio.to_thread(self._journal.record, outcomes)
-            try:
-                self._show(outcomes)
-            except OSError as error:  # what is under way is recorded all the same
-                self._unshown = self._unshown or error
+            for step in (self._record, self._show_recorded):
+                try:
+                    await step(outcomes)
+                except (OSError, sqlite3.Error) as error:
+                    self._failure = self._failure or error
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._ended.wait(), _COMMIT_EVERY)
-        if self._unshown is not None:
-            raise self._unshown
+        if self._failure is not None:
+            raise self._failure
+
+    async def _record(self, outcomes: Sequence[Outcome[Item]]) -> None:
+        await asyncio.to_thread(self._journal.record, outcomes)
+
+    async def _show_recorded(self, outcomes: Sequence[Outcome[Item]]) -> None:
+        self._show(outcomes)
 
 
 def _for_the_journal(outcome: Outcome[Item]) -> Outcome[Item]:
@@ -96,7 +179,15 @@ def _for_the_journal(outcome: Outcome[Item]) -> Outcome[Item]:
     return outcome
 
 
-async def open_items(journal: Journal) -> AsyncIterator[Item]:
+def _explained(outcome: Outcome[Item]) -> Outcome[Item]:
+    """Without a reason of its own, it was in the way when the job was stopped."""
+    if outcome.ok or outcome.error is not None:
+        return outcome
+    words = _UNANSWERED if outcome.status is Status.UNKNOWN else _UNSENT
+    return attrs.evolve(outcome, error=BCShopperError(words))
+
+
+async def _untaken(journal: Journal) -> AsyncIterator[Item]:
     """Every id that has no outcome; the journal knows before it may be sent."""
     journal.rewind()
     while items := await asyncio.to_thread(journal.take):
@@ -145,3 +236,34 @@ async def _find_new(profiles: ShopperProfiles, wanted: set[UUID], journal: Journ
         else:
             return new
     return new
+
+
+def plan(verb: Verb, settings: Settings, journal: Journal) -> Iterator[Request]:
+    """The requests that `write_ids` would send, if all of them succeed.
+
+    Where an earlier run left doubts, these are the look-ups; what follows depends on them.
+    """
+    journal.rewind()
+    requests = Requests(settings.root)
+    if verb == "delete":
+        for some in chunks(open_ids(journal), requests.delete_capacity):
+            yield requests.delete_profiles(some)
+        return
+    while doubtful := journal.in_doubt():
+        for customers in requests.split_for_find(doubtful):
+            yield requests.find_customers(customers, 1)
+    for some in chunks(open_ids(journal), MAX_PER_WRITE):
+        yield requests.create_profiles(some)
+
+
+def open_ids(journal: Journal) -> Iterator[Any]:
+    """Every id that has no outcome, which none of them gets by this."""
+    while items := journal.peek():
+        yield from items
+
+
+def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of so many, and the rest."""
+    iterator = iter(items)
+    while some := list(islice(iterator, size)):
+        yield some

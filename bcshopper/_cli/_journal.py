@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 from uuid import UUID
 
 import attrs
 import msgspec
 
+from bcshopper._cli._files import OURS_ALONE, InUseError, beside, open_locked
+from bcshopper._cli._runner import Exit, Failure
 from bcshopper._outcomes import Outcome, Status
 from bcshopper.errors import BCShopperError
 
@@ -25,7 +28,7 @@ Item: TypeAlias = Any
 _APPLICATION_ID = 0x62637368
 _FORMAT = 1
 _CACHE_KIB = 32 * 1024
-_LOCK_PATIENCE = 1.0
+_LOCK_PATIENCE = 30.0  # seconds; others only look into the file
 _BLOCK = 1000
 _ALL = 1 << 62
 
@@ -46,8 +49,11 @@ _ITEMS = "FROM items LEFT JOIN outcomes USING (position)"
 _OPEN = "(status IS NULL OR status IN ('unknown', 'not_sent'))"
 
 
-class JournalError(Exception):
+class JournalError(Failure):
     """A file that can't be this job's journal; the text says why."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, Exit.USAGE)
 
 
 @attrs.frozen
@@ -88,58 +94,72 @@ class Journal:
         self._path = path
         self._lock = threading.Lock()
         self._positions: dict[Item, int] = {}
+        self._told = bytearray()  # by position: whether this run recorded it
+        self._doubtful = 0
         self._cursor = 0
         self._clock = datetime.now(UTC)
-        self._made_file = path is not None and not path.exists()
-        # "" is SQLite's name for a temporary file
-        name = "" if path is None else path
-        try:
-            self._db = sqlite3.connect(
-                name, timeout=_LOCK_PATIENCE, isolation_level=None, check_same_thread=False
-            )
-        except sqlite3.OperationalError as error:
-            raise JournalError(f"{path} can't be used as a journal: {error}") from None
-        try:
+        self._made_file = path is not None and not os.path.exists(path)  # noqa: PTH110
+        with ExitStack() as stack, self._refusals():
+            if path is not None:
+                lock = beside(path, "lock")  # SQLite's own would keep those off who only look
+                stack.enter_context(open_locked(lock))
+                stack.callback(lock.unlink)
+                os.close(os.open(path, os.O_RDWR | os.O_CREAT, OURS_ALONE))
+            # "" is SQLite's name for a temporary file
+            self._db = stack.enter_context(closing(_connect("" if path is None else str(path))))
             self._prepare()
-        except sqlite3.DatabaseError as error:
-            self._db.close()
-            if "locked" in str(error):
-                raise JournalError(f"{path} is in use by another command") from None
-            raise JournalError(f"{path} can't be used as a journal: {error}") from None
-        except JournalError:
-            self._db.close()
-            raise
+            self._closing = stack.pop_all()
 
-    def _prepare(self) -> None:
-        # One process at a time; the lock goes with the process, however it ends.
-        self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
-        if self._path is None:
-            self._db.execute("PRAGMA journal_mode = MEMORY")
-        else:
-            self._refuse_foreign_file()
-            self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute(f"PRAGMA synchronous = {'OFF' if self._path is None else 'FULL'}")
+    @classmethod
+    def copy_of(cls, path: Path) -> Self:
+        """What a journal holds now, whoever is at work on it.
+
+        Raises:
+            JournalError: it is no journal.
+        """
+        copy = cls(None)
+        with copy._refusals(path):
+            with closing(_connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as original:
+                original.backup(copy._db)
+            copy._prepare(path)
+        return copy
+
+    @contextmanager
+    def _refusals(self, path: Path | None = None) -> Iterator[None]:
+        path = path or self._path
+        try:
+            yield
+        except InUseError:
+            raise JournalError(f"{path} is in use by another command") from None
+        except (OSError, sqlite3.DatabaseError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise JournalError(f"{path} can't be used as a journal: {reason}") from None
+
+    def _prepare(self, path: Path | None = None) -> None:
+        self._refuse_foreign_file(path or self._path)
+        # All of it is in the one file, but for the moment of a commit.
+        is_kept = self._path is not None
+        self._db.execute(f"PRAGMA journal_mode = {'DELETE' if is_kept else 'MEMORY'}")
+        self._db.execute(f"PRAGMA synchronous = {'FULL' if is_kept else 'OFF'}")
         self._db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         with self._transaction():
             if self._has_tables():
                 self._unpack_news()
 
-    def _refuse_foreign_file(self) -> None:
+    def _refuse_foreign_file(self, path: Path | None) -> None:
         application = self._db.execute("PRAGMA application_id").fetchone()[0]
-        tables = self._has_tables()
-        if tables and application != _APPLICATION_ID:
-            raise JournalError(f"{self._path} is a database, but no journal of bcshopper")
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if tables and version != _FORMAT:
-            raise JournalError(f"{self._path} was written by another version of bcshopper")
+        if self._has_tables() and application != _APPLICATION_ID:
+            raise JournalError(f"{path} is a database, but no journal of bcshopper")
+        if self._has_tables() and version != _FORMAT:
+            raise JournalError(f"{path} was written by another version of bcshopper")
 
     def close(self) -> None:
         """Let go of the file; one that no job has begun in does not stay."""
         with self._lock:
-            is_empty = not self._has_tables()
-            self._db.close()
-            if self._made_file and self._path is not None and is_empty:
+            if self._path is not None and self._made_file and not self._has_tables():
                 self._path.unlink()
+            self._closing.close()
 
     def _has_tables(self) -> bool:
         return bool(self._db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0])
@@ -164,7 +184,11 @@ class Journal:
         known = self.job
         if known is None:
             self._load(job, items)
-            return
+        else:
+            self._check(job, known, items)
+        self._told = bytearray(self.total + 1)
+
+    def _check(self, job: Job, known: Job, items: Iterable[Item]) -> None:
         for name in ("base_url", "store_hash", "verb"):
             ours, theirs = getattr(job, name), getattr(known, name)
             if ours != theirs:
@@ -179,6 +203,7 @@ class Journal:
             stored, started = self._db.execute("SELECT input, started FROM job").fetchone()
             newest = self._db.execute("SELECT at FROM taken ORDER BY last DESC").fetchone()
             self._clock = datetime.fromisoformat(newest[0] if newest else started)
+            self._doubtful = self._last_taken()
         if digest.value != stored:
             raise JournalError(
                 f"{self._path} is the journal of a job with other ids; "
@@ -237,8 +262,22 @@ class Journal:
     def in_doubt(self) -> list[Item]:
         """The next ids that an earlier run took and of which the result is not known, in order."""
         with self._lock:
-            (last,) = self._db.execute("SELECT ifnull(max(last), 0) FROM taken").fetchone()
-            return self._read_open(last)
+            return self._read_open(self._last_taken())
+
+    def _last_taken(self) -> int:
+        (last,) = self._db.execute("SELECT ifnull(max(last), 0) FROM taken").fetchone()
+        return int(last)
+
+    def untold(self) -> Iterator[tuple[Item, Status]]:
+        """The open ids of which this run has recorded nothing, in order.
+
+        Such an id is `UNKNOWN` if an earlier run may have sent it, and `NOT_SENT` otherwise.
+        """
+        rows = self._db.execute(f"SELECT position, item {_ITEMS} WHERE {_OPEN} ORDER BY position")
+        for position, item in rows:
+            if not self._told[position]:
+                is_new = position > self._doubtful
+                yield _item(item), Status.NOT_SENT if is_new else Status.UNKNOWN
 
     def doubtful_since(self) -> datetime:
         """A time before which nothing was sent of what is open."""
@@ -287,8 +326,10 @@ class Journal:
         created_at = None if outcome.profile is None else outcome.profile.created_at
         if outcome.status is Status.CREATED and created_at is not None:
             self._clock = created_at
+        position = self._positions.pop(outcome.item)
+        self._told[position] = True
         return (
-            self._positions.pop(outcome.item),
+            position,
             outcome.status.value,
             None if outcome.profile_id is None else outcome.profile_id.bytes,
             None if outcome.error is None else str(outcome.error),
@@ -335,6 +376,12 @@ class _Digest:
             return item.bytes
         self._hash.update(b"%d\n" % item)
         return item
+
+
+def _connect(name: str, *, uri: bool = False) -> sqlite3.Connection:
+    return sqlite3.connect(
+        name, timeout=_LOCK_PATIENCE, isolation_level=None, check_same_thread=False, uri=uri
+    )
 
 
 def _item(stored: Any) -> Item:

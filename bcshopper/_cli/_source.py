@@ -1,4 +1,4 @@
-"""Where ids come from, and how they are written there."""
+"""Where ids come from, and what they are."""
 
 from __future__ import annotations
 
@@ -6,22 +6,17 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Generic, Literal, TextIO, TypeAlias, TypeVar
+from typing import Generic, TextIO, TypeVar
 from uuid import UUID
 
 import attrs
 import click
 
 from bcshopper import _ids
+from bcshopper._cli._formats import Format, format_of, split
 
 T = TypeVar("T")
 
-InputFormat: TypeAlias = Literal["arguments", "lines", "csv", "jsonl", "json"]
-
-_BY_SUFFIX: dict[str, InputFormat] = {
-    ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json",
-}  # fmt: skip
-_REJECTS_SUFFIX: dict[InputFormat, str] = {"csv": ".csv", "jsonl": ".jsonl", "json": ".jsonl"}
 _MOST_DIGITS = 100
 
 
@@ -56,13 +51,14 @@ class Source:
     Attributes:
         arguments: the ids themselves, if they were given so.
         path: the file; `-` is standard input; None if the ids are arguments.
-        format: how they are written.
+        format: how they are written, as options or the file's suffix tell; None: one a line, or
+            what the beginning of standard input looks like.
         name: the column or field that holds the id, if it was named.
     """
 
     arguments: tuple[str, ...]
     path: str | None
-    format: InputFormat
+    format: Format | None = None
     name: str | None = None
 
     @property
@@ -75,18 +71,21 @@ class Source:
         """What messages call it."""
         return "<stdin>" if self.is_stdin else self.path or "arguments"
 
-    @property
-    def rejects_path(self) -> Path:
-        """The rejects file: beside a file, else in the working folder.
+    def rejects_path(self, suffix: str) -> Path:
+        """The file of the bad lines: beside a file, else in the working folder.
 
         It can be given back with the same options, once it is corrected.
+
+        Args:
+            suffix: what tells the lines' format; a file's own is kept if it tells the same.
         """
         with suppress(OSError):  # which reading will tell of
             if self.path is not None and not self.is_stdin and Path(self.path).is_file():
-                stem, suffix = _split(Path(self.path))
-                suffix = ".jsonl" if self.format == "json" else suffix
-                return Path(self.path).with_name(f"{stem}.rejects{suffix}")
-        return Path(f"bcshopper.rejects{_REJECTS_SUFFIX.get(self.format, '.txt')}")
+                stem, own = split(self.path)
+                told = format_of(f"x{own}")
+                kept = own if told in {format_of(f"x{suffix}"), None} else suffix
+                return Path(self.path).with_name(f"{stem}.rejects{kept}")
+        return Path(f"bcshopper.rejects{suffix}")
 
 
 def choose_source(
@@ -115,12 +114,17 @@ def choose_source(
     if arguments:
         if name is not None:
             raise click.UsageError("--column and --field are for files and standard input")
-        return Source(arguments, None, "arguments")
+        return Source(arguments, None)
     if path is None:
         if standard_input().isatty():
             raise click.UsageError("give ids as arguments, with --from FILE, or on standard input")
         path = "-"
-    return Source((), path, _format(path, column, field), name)
+    fmt = format_of(path)
+    if column is not None and fmt != "tsv":
+        fmt = "csv"
+    elif field is not None and fmt != "json":
+        fmt = "jsonl"
+    return Source((), path, fmt, name)
 
 
 def standard_input() -> TextIO:
@@ -128,17 +132,3 @@ def standard_input() -> TextIO:
     if stdin is None:
         raise click.UsageError("standard input is closed: give ids as arguments or with --from")
     return stdin
-
-
-def _format(path: str, column: str | None, field: str | None) -> InputFormat:
-    by_suffix = _BY_SUFFIX.get(_split(Path(path))[1].lower(), "lines")
-    if column is not None:
-        return "csv"
-    return "jsonl" if field is not None and by_suffix != "json" else by_suffix
-
-
-def _split(path: Path) -> tuple[str, str]:
-    """A file's name and suffix, without the suffix of gzip."""
-    if path.suffix.lower() == ".gz":
-        path = path.with_suffix("")
-    return path.stem, path.suffix

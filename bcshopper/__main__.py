@@ -1,0 +1,3 @@
+from bcshopper._cli import main
+
+main()
