@@ -2,7 +2,8 @@
 
 import re
 
-from bcshopper._cli import _job, _work
+from bcshopper._cli import _work
+from bcshopper._cli._job import Writing, write_ids
 from bcshopper._cli._journal import Job, Journal
 from bcshopper._cli._output import OUTCOME_COLUMNS, PROFILE_COLUMNS, Output
 from bcshopper._cli._settings import Settings
@@ -23,11 +24,10 @@ async def create(sandbox, count, tmp_path, **options):
     journal = Journal(None)
     journal.begin(Job(sandbox.url, "sandbox", "create"), range(1, count + 1))
     summary = Summary("create", "sandbox", count)
-    with Output("jsonl", str(tmp_path / "out")).open(OUTCOME_COLUMNS) as rows:
-        await _job.write_ids(
-            "create", settings(sandbox), journal,
-            rows=rows, summary=summary, terminal=Terminal(options),
-        )  # fmt: skip
+    output = Output("jsonl", str(tmp_path / "out"))
+    job = Writing("create", settings(sandbox), journal, output, summary, Terminal(options))
+    with output.open(OUTCOME_COLUMNS) as rows:
+        await write_ids(job, rows)
     journal.close()
     return summary
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,46 +13,21 @@ import attrs
 import click
 from click.shell_completion import get_completion_class
 
-from bcshopper._cli import _work
+from bcshopper._cli import _options as options
+from bcshopper._cli import _output as out
 from bcshopper._cli._demo import run_demo
 from bcshopper._cli._files import check_distinct
 from bcshopper._cli._input import open_rejects, read_ids, refuse
-from bcshopper._cli._job import RESULTS, Verb, tell_the_rest, write_ids
+from bcshopper._cli._job import RESULTS, Verb, Writing, print_plan, write_all
 from bcshopper._cli._journal import Job, Journal
-from bcshopper._cli._options import (
-    Context,
-    Group,
-    Ids,
-    dry_run_option,
-    examples,
-    journal_option,
-    prints,
-    summary_option,
-    takes_ids,
-    yes_option,
-)
-from bcshopper._cli._output import (
-    LOOKUP_COLUMNS,
-    OUTCOME_COLUMNS,
-    PROFILE_COLUMNS,
-    QUOTA_COLUMNS,
-    REQUEST_COLUMNS,
-    Output,
-    Rows,
-    profile_row,
-    request_row,
-)
-from bcshopper._cli._plan import print_plan
-from bcshopper._cli._runner import Exit, Failure, end_with, run
-from bcshopper._cli._settings import (
-    SANDBOX_CUSTOMERS,
-    SANDBOX_PROFILES,
-    Settings,
-    choose_settings,
-)
+from bcshopper._cli._options import Context, Ids, examples
+from bcshopper._cli._output import Output, Rows
+from bcshopper._cli._runner import CommandError, Exit, end_with, run
+from bcshopper._cli._settings import SANDBOX, Settings, choose_settings
 from bcshopper._cli._source import CUSTOMER_IDS, PROFILE_IDS, IdKind
 from bcshopper._cli._summary import Summary
 from bcshopper._cli._terminal import fail, log_response, say
+from bcshopper._cli._work import delete_everything, list_all, look_up
 from bcshopper._outcomes import GOOD, Status
 from bcshopper._requests import MAX_LIMIT, Requests
 from bcshopper._version import __version__
@@ -68,13 +43,10 @@ def run_command(arguments: Sequence[str]) -> int:
     except click.Abort:
         return Exit.INTERRUPTED
     except click.ClickException as error:
-        context = (
-            error.ctx.find_object(Context)
-            if isinstance(error, click.UsageError) and error.ctx
-            else None
-        )
-        if context is not None and "log_json" in context.options:
-            _ = context.terminal
+        of = error.ctx if isinstance(error, click.UsageError) else None
+        given = of.find_object(Context) if of else None
+        if given and "log_json" in given.options:
+            _ = given.terminal
             fail(error.format_message())
         else:
             error.show()  # with a hint beside it
@@ -83,7 +55,7 @@ def run_command(arguments: Sequence[str]) -> int:
 
 @click.group(
     "bcshopper",
-    cls=Group,
+    cls=options.Group,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     **examples(
         "bcshopper list --format csv --output profiles.csv",
@@ -105,19 +77,19 @@ def bcshopper() -> None:
 
 
 @bcshopper.command("list", **examples("bcshopper list", "bcshopper list --consistent --format csv"))
-@prints
+@options.prints
 @click.option("--consistent", is_flag=True, help="Miss nothing, whatever is deleted meanwhile.")
 @click.pass_obj
 def list_profiles(context: Context, *, output: Output, consistent: bool) -> None:
     """List every shopper profile, oldest first."""
-    with choose_settings(context.options) as settings, output.open(PROFILE_COLUMNS) as rows:
-        run(_work.list_all(settings, consistent=consistent, rows=rows, terminal=context.terminal))
+    with choose_settings(context.options) as settings, output.open(out.PROFILE_COLUMNS) as rows:
+        run(list_all(settings, consistent=consistent, rows=rows, terminal=context.terminal))
 
 
 @bcshopper.command(**examples("bcshopper page", "bcshopper page 3 --limit 250"))
 @click.argument("number", type=click.IntRange(min=1), default=1)
 @click.option("--limit", type=click.IntRange(1, MAX_LIMIT), default=50, show_default=True)
-@prints
+@options.prints
 @click.pass_obj
 def page(context: Context, *, number: int, limit: int, output: Output) -> None:
     """Print one page of the profiles, with one request."""
@@ -126,16 +98,16 @@ def page(context: Context, *, number: int, limit: int, output: Output) -> None:
         async with settings.session(log_response) as session:
             found = await session.shopper_profiles.page(number, limit=limit)
         for profile in found:
-            rows.write(profile_row(profile))
+            rows.write(out.profile_row(profile))
         said = found.pagination
         say(f"page {number} of {said.total_pages:,}; {said.total:,} profiles in all")
 
-    with choose_settings(context.options) as settings, output.open(PROFILE_COLUMNS) as rows:
+    with choose_settings(context.options) as settings, output.open(out.PROFILE_COLUMNS) as rows:
         run(job(settings, rows))
 
 
 @bcshopper.command(**examples("bcshopper quota"))
-@prints
+@options.prints
 @click.pass_obj
 def quota(context: Context, *, output: Output) -> None:
     """Print the store's quota, as one request finds it."""
@@ -148,24 +120,24 @@ def quota(context: Context, *, output: Output) -> None:
             else:
                 rows.write(attrs.asdict(session.quota))
 
-    with choose_settings(context.options) as settings, output.open(QUOTA_COLUMNS) as rows:
+    with choose_settings(context.options) as settings, output.open(out.QUOTA_COLUMNS) as rows:
         run(job(settings, rows))
 
 
 @bcshopper.command(
     **examples("bcshopper lookup 101 102", "bcshopper lookup --from orders.csv --column buyer")
 )
-@takes_ids("CUSTOMER_ID")
-@prints
+@options.takes_ids("CUSTOMER_ID")
+@options.prints
 @click.pass_obj
 def lookup(context: Context, *, ids: Ids, output: Output) -> None:
     """Print the profile id of each of these customers."""
     check_distinct(from_=ids.source.path, output=output.path)
-    with choose_settings(context.options) as settings, closing(Journal(None)) as journal:
+    with choose_settings(context.options) as settings, Journal(None) as book:
         job = Job(settings.base_url, settings.store_hash, "lookup")
-        skipped = _load(journal, job, ids, CUSTOMER_IDS)
-        with output.open(LOOKUP_COLUMNS) as rows:
-            run(_work.look_up(settings, journal, rows=rows, terminal=context.terminal))
+        skipped = _load(book, job, ids, CUSTOMER_IDS)
+        with output.open(out.LOOKUP_COLUMNS) as rows:
+            run(look_up(settings, book, rows=rows, terminal=context.terminal))
     if skipped:
         end_with(Exit.SOME_FAILED)
 
@@ -177,15 +149,12 @@ def lookup(context: Context, *, ids: Ids, output: Output) -> None:
         "zcat ids.gz | bcshopper create --share 0.5 --summary-json summary.json",
     )
 )
-@takes_ids("CUSTOMER_ID")
-@prints
-@journal_option
-@dry_run_option
-@summary_option
+@options.takes_ids("CUSTOMER_ID")
+@options.writes
 @click.pass_obj
-def create(context: Context, /, **options: Any) -> None:
+def create(context: Context, /, **given: Any) -> None:
     """Give each of these customers a profile; safe to repeat."""
-    _write("create", CUSTOMER_IDS, context, **options)
+    _write("create", CUSTOMER_IDS, context, **given)
 
 
 @bcshopper.command(
@@ -195,14 +164,11 @@ def create(context: Context, /, **options: Any) -> None:
         "bcshopper delete --yes --from old.txt --journal old.journal",
     )
 )
-@takes_ids("PROFILE_ID")
-@prints
-@journal_option
-@yes_option
-@dry_run_option
-@summary_option
+@options.takes_ids("PROFILE_ID")
+@options.yes
+@options.writes
 @click.pass_obj
-def delete(context: Context, /, *, ids: Ids, yes: bool, dry_run: bool, **options: Any) -> None:
+def delete(context: Context, /, *, ids: Ids, yes: bool, dry_run: bool, **given: Any) -> None:
     """Delete these profiles; safe to repeat."""
     if ids.source.is_stdin and not (yes or dry_run):
         raise click.UsageError("ids from standard input need --yes: nobody can be asked there")
@@ -212,7 +178,7 @@ def delete(context: Context, /, *, ids: Ids, yes: bool, dry_run: bool, **options
             requests = -(-count // Requests(settings.root).delete_capacity)
             _confirm(f"Delete {count:,} shopper profiles in {requests:,} requests", settings)
 
-    _write("delete", PROFILE_IDS, context, ids=ids, dry_run=dry_run, ask=ask, **options)
+    _write("delete", PROFILE_IDS, context, ids=ids, dry_run=dry_run, ask=ask, **given)
 
 
 def _write(
@@ -230,66 +196,32 @@ def _write(
     check_distinct(
         from_=ids.source.path, output=output.path, journal=journal, summary_json=summary_json
     )
-    with choose_settings(context.options) as settings:
-        place = journal if not dry_run or _is_begun(journal) else None  # a plan leaves no trace
-        with closing(Journal(place)) as book:
-            job = Job(settings.base_url, settings.store_hash, verb)
-            skipped = _load(book, job, ids, kind, keep_bad=not dry_run)
-            if dry_run:
-                verbose = "verbose" in context.options
-                print_plan(verb, settings, book, output, verbose=verbose)
-                return
-            summary = Summary(verb, settings.store_hash, book.total)
-            summary.skipped = skipped
-            done = sum(n for status, n in book.counts().items() if status in RESULTS)
-            if done:
-                say(f"{journal}: {done:,} of {book.total:,} ids are done already", done=done)
-            if done < book.total:
-                ask(settings, book.total - done)
-            _work_and_report(verb, settings, book, context, output, summary, journal, summary_json)
+    place = journal if not dry_run or _is_begun(journal) else None  # a plan leaves no trace
+    with choose_settings(context.options) as settings, Journal(place) as book:
+        job = Job(settings.base_url, settings.store_hash, verb)
+        skipped = _load(book, job, ids, kind, keep_bad=not dry_run)
+        if dry_run:
+            print_plan(verb, settings, book, output, every="verbose" in context.options)
+            return
+        summary = Summary(verb, settings.store_hash, book.total, skipped)
+        done = sum(n for status, n in book.counts().items() if status in RESULTS)
+        if done:
+            say(f"{journal}: {done:,} of {book.total:,} ids are done already", done=done)
+        if done < book.total:
+            ask(settings, book.total - done)
+        why = ""
+        try:
+            write_all(Writing(verb, settings, book, output, summary, context.terminal))
+        except BaseException as error:
+            why = str(error)
+            _say_how_to_go_on(error, summary, book.total, journal)
+            raise
+        finally:
+            _report(summary, summary_json, said=why, reasons=not output.is_read_now)
     if summary.never_reached:
         end_with(Exit.API)
     if summary.failed or summary.skipped:
         end_with(Exit.SOME_FAILED)
-
-
-def _work_and_report(
-    verb: Verb,
-    settings: Settings,
-    book: Journal,
-    context: Context,
-    output: Output,
-    summary: Summary,
-    journal: Path | None,
-    summary_json: Path | None,
-) -> None:
-    """Do it, and account for every id, whatever happens."""
-    stop: BaseException | None = None
-    try:
-        with output.open(OUTCOME_COLUMNS) as rows:
-            try:
-                run(
-                    write_ids(
-                        verb, settings, book,
-                        rows=rows, summary=summary, terminal=context.terminal,
-                    )
-                )  # fmt: skip
-            except OSError:  # of the rows
-                raise
-            except (Exception, KeyboardInterrupt) as error:
-                stop = error
-                tell_the_rest(book, rows, summary, error)
-        if stop is not None:
-            raise stop
-    except OSError as error:
-        stop = error
-        tell_the_rest(book, None, summary, error)
-        raise
-    finally:
-        if isinstance(stop, KeyboardInterrupt | BrokenPipeError):
-            why = "interrupted" if isinstance(stop, KeyboardInterrupt) else "nobody reads on"
-            _say_how_to_go_on(why, summary, book.total, journal)
-        _report(summary, summary_json, str(stop))
 
 
 def _is_begun(journal: Path | None) -> bool:
@@ -314,27 +246,31 @@ def _load(journal: Journal, job: Job, ids: Ids, kind: IdKind[Any], *, keep_bad: 
 def _some(found: Iterator[T], ids: Ids) -> Iterator[T]:
     """The same, but for none at all: what was to write them may have failed."""
     first = next(found, None)
-    if first is None:
-        if not ids.allow_empty:
-            raise Failure(
-                f"there are no ids in {ids.source.label}: nothing was done; "
-                f"if that is well, give --allow-empty", Exit.SOME_FAILED,
-            )  # fmt: skip
-        return
-    yield first
-    yield from found
+    if first is not None:
+        yield first
+        yield from found
+    elif not ids.allow_empty:
+        raise CommandError(
+            f"no ids in {ids.source.label}: nothing was done; --allow-empty takes that for well",
+            Exit.SOME_FAILED,
+        )
 
 
-def _report(summary: Summary, path: Path | None, said: str = "") -> None:
+def _report(summary: Summary, path: Path | None, **told: Any) -> None:
     if not summary.ended:
         return
-    for line in summary.lines(said):
+    for line in summary.lines(**told):
         say(line)
     if path is not None:
         summary.write(path)
 
 
-def _say_how_to_go_on(why: str, summary: Summary, total: int, journal: Path | None) -> None:
+def _say_how_to_go_on(
+    stop: BaseException, summary: Summary, total: int, journal: Path | None
+) -> None:
+    if not isinstance(stop, KeyboardInterrupt | BrokenPipeError):
+        return
+    why = "interrupted" if isinstance(stop, KeyboardInterrupt) else "nobody reads on"
     done = summary.counts.total() - summary.failed
     how = (
         f"the same command again goes on where {journal} ends"
@@ -349,9 +285,9 @@ def _say_how_to_go_on(why: str, summary: Summary, total: int, journal: Path | No
     **examples("bcshopper delete-all --confirm abc123", "bcshopper delete-all --dry-run"),
 )
 @click.option("--confirm", metavar="STORE_HASH", help="The store's hash, to be sure.")
-@yes_option
-@dry_run_option
-@summary_option
+@options.yes
+@options.dry_run
+@options.summary
 @click.pass_obj
 def delete_all(
     context: Context, *, confirm: str | None, yes: bool, dry_run: bool, summary_json: Path | None
@@ -359,9 +295,9 @@ def delete_all(
     """Delete every profile in the store."""
     with choose_settings(context.options) as settings:
         if dry_run:
-            with Output.choose().open(REQUEST_COLUMNS) as rows:
-                rows.write(request_row(Requests(settings.root).delete_every_profile()))
-            say("1 request would go; none was sent", requests=1)
+            with Output.choose().open(out.REQUEST_COLUMNS) as rows:
+                rows.write(out.request_row(Requests(settings.root).delete_every_profile()))
+            say("1 requests would go; none was sent", requests=1)
             return
         if confirm != settings.store_hash:
             raise click.UsageError(
@@ -373,7 +309,7 @@ def delete_all(
             _confirm(f"Delete all {total:,} shopper profiles", settings)
         summary = Summary("delete-all", settings.store_hash, total)
         try:
-            run(_work.delete_everything(settings, total, summary))
+            run(delete_everything(settings, total, summary))
         finally:
             _report(summary, summary_json)
 
@@ -419,8 +355,8 @@ def journal() -> None:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--failed", is_flag=True, help="Print the ids that failed, one a line, as input.")
 def show(file: Path, *, failed: bool) -> None:
-    """Tell what became of a job's ids."""
-    with closing(Journal.copy_of(file)) as book:
+    """Tell what became of a job's ids, though it may be running."""
+    with Journal(file, reads_only=True) as book:
         job = book.job
         if job is None:
             raise click.UsageError(f"{file} is no journal of a job")
@@ -449,10 +385,8 @@ def demo(context: Context, *, customers: int) -> None:
     "--port", default=8080, show_default=True, type=click.IntRange(0, 65535),
     help="0 picks a free one.",
 )  # fmt: skip
-@click.option(
-    "--customers", default=SANDBOX_CUSTOMERS, show_default=True, type=click.IntRange(min=0)
-)
-@click.option("--profiles", default=SANDBOX_PROFILES, show_default=True, type=click.IntRange(min=0))
+@click.option("--customers", default=SANDBOX["customers"], show_default=True, type=options.COUNT)
+@click.option("--profiles", default=SANDBOX["profiles"], show_default=True, type=options.COUNT)
 def sandbox(port: int, customers: int, profiles: int) -> None:
     """Serve an embedded store until interrupted."""
 
@@ -475,7 +409,7 @@ def sandbox(port: int, customers: int, profiles: int) -> None:
 )
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print what makes a shell complete commands and options."""
+    """Print what makes a shell complete commands, options, files and profiles."""
     kind = get_completion_class(shell)
     assert kind is not None  # noqa: S101 - click has these three
     click.echo(kind(bcshopper, {}, "bcshopper", "_BCSHOPPER_COMPLETE").source())

@@ -39,7 +39,7 @@ def check_distinct(**files: Path | str | None) -> None:
         if file is None or str(file) == "-":
             continue
         # pathlib would raise for names that opening the file explains better
-        if os.path.exists(file) and not os.path.isfile(file):
+        if os.path.exists(file) and not os.path.isfile(file):  # noqa: PTH110, PTH113
             continue
         option = f"--{name.strip('_').replace('_', '-')}"
         other = users.setdefault(os.path.realpath(file), option)

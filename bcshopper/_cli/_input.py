@@ -6,9 +6,8 @@ import filecmp
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import BinaryIO, NoReturn, TypeVar
+from typing import BinaryIO, NoReturn, TypeAlias, TypeVar
 
-import attrs
 import click
 
 from bcshopper._cli._files import whole_file
@@ -18,51 +17,30 @@ from bcshopper.errors import InvalidInputError
 
 T = TypeVar("T")
 
-
-@attrs.frozen
-class BadLine:
-    """A record that holds no id.
-
-    Attributes:
-        place: where it is, such as `ids.csv, line 7`.
-        reason: what is wrong with it.
-        record: the record.
-    """
-
-    place: str
-    reason: str
-    record: Record
+Bad: TypeAlias = Callable[[Record, str], None]
+"""Told of a record that holds no id, and where it is and what is wrong with it."""
 
 
-def refuse(bad: BadLine) -> NoReturn:
-    """Take no bad line.
-
-    Raises:
-        click.UsageError: always, with the line.
-    """
-    raise click.UsageError(f"{bad.place}: {bad.reason}")
+def refuse(_: Record, reason: str) -> NoReturn:
+    """Take no bad line."""
+    raise click.UsageError(reason)
 
 
-def read_ids(
-    source: Source, kind: IdKind[T], bad: Callable[[BadLine], None] = refuse
-) -> Iterator[T]:
+def read_ids(source: Source, kind: IdKind[T], bad: Bad = refuse) -> Iterator[T]:
     """Every id in order, repeats included, while the source is being read.
 
-    Args:
-        source: what to read.
-        kind: what an id is.
-        bad: is called for each bad line, which is left out unless it raises.
+    Bad lines are left out, unless `bad` raises.
 
     Raises:
         click.UsageError: a line is bad, or the source can't be read or understood.
     """
+    where = "" if source.path is None else f"{source.label}, "
     with ExitStack() as stack:
         for record in open_records(source, kind, stack):
             try:
                 found = kind.check(record.value())
             except InvalidInputError as error:
-                where = "" if source.path is None else f"{source.label}, "
-                bad(BadLine(f"{where}{record.place}", str(error), record))
+                bad(record, f"{where}{record.place}: {error}")
             else:
                 yield found
 
@@ -82,28 +60,21 @@ class Rejects:
         self._stack = stack
         self._file: BinaryIO | None = None
 
-    def add(self, bad: BadLine) -> None:
-        """Write a line, and the header before the first.
-
-        Raises:
-            click.UsageError: there can be no file there.
-        """
+    def add(self, record: Record, _: str) -> None:
+        """Write a line, and the header before the first."""
         self.count += 1
         if self._source is None:
             return
         if self._file is None:
-            self.path = self._source.rejects_path(bad.record.suffix)
+            self.path = self._source.rejects_path(record.suffix)
             self._file = self._stack.enter_context(whole_file(self.path))
-            self._file.write(_ended(bad.record.header))
-        self._file.write(_ended(bad.record.raw()))
+            self._file.write(_ended(record.header))
+        self._file.write(_ended(record.raw()))
 
     def check_the_place(self) -> None:
         """Make sure that no other file is there: it may hold corrections.
 
         The same file may come of the same command, run again.
-
-        Raises:
-            click.UsageError: another file is there.
         """
         if self.path is None or self._file is None or not self.path.exists():
             return
@@ -117,10 +88,7 @@ class Rejects:
 
 @contextmanager
 def open_rejects(source: Source | None) -> Iterator[Rejects]:
-    """Where to add bad lines; the file is there once the block has ended well.
-
-    Args:
-        source: whose bad lines; None: there is to be no file.
+    """Where to add the bad lines of a source; the file is there once the block has ended well.
 
     Raises:
         click.UsageError: it can't be written, or another file is there already.

@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing, suppress
+from datetime import timedelta
 from itertools import islice
 from typing import Any, Literal, TypeAlias, TypeVar
 from uuid import UUID
@@ -13,11 +14,19 @@ from uuid import UUID
 import attrs
 
 from bcshopper._cli._journal import Item, Journal
-from bcshopper._cli._output import Rows, outcome_row
+from bcshopper._cli._output import (
+    OUTCOME_COLUMNS,
+    REQUEST_COLUMNS,
+    Output,
+    Rows,
+    outcome_row,
+    request_row,
+)
 from bcshopper._cli._progress import working
+from bcshopper._cli._runner import run
 from bcshopper._cli._settings import Settings
 from bcshopper._cli._summary import Summary
-from bcshopper._cli._terminal import Terminal
+from bcshopper._cli._terminal import Terminal, say
 from bcshopper._outcomes import GOOD, Outcome, Status
 from bcshopper._profiles import ShopperProfiles
 from bcshopper._requests import MAX_LIMIT, MAX_PER_WRITE, Request, Requests
@@ -31,6 +40,9 @@ Show: TypeAlias = Callable[[Sequence[Outcome[Any]]], None]
 RESULTS = GOOD | {Status.REJECTED}
 """Outcomes that another run would not change."""
 
+_MOST_PRINTED = 100
+_QUOTAS = {"Standard and Plus": 150, "Pro": 450}
+"""Requests per window of 30 s, as the API documents them for a store's plan."""
 _MOST_UNRECORDED = 5000
 _COMMIT_EVERY = 0.1
 
@@ -38,16 +50,37 @@ _COMMIT_EVERY = 0.1
 _ABOUT_THE_ID = frozenset({400, 409, 413, 414, 422})
 
 
-async def write_ids(
-    verb: Verb,
-    settings: Settings,
-    journal: Journal,
-    *,
-    rows: Rows,
-    summary: Summary,
-    terminal: Terminal,
-) -> None:
-    """Create or delete what is open in the journal; what is done comes first in the rows."""
+@attrs.frozen
+class Writing:
+    """A create or delete, and where its outcomes go."""
+
+    verb: Verb
+    settings: Settings
+    journal: Journal
+    output: Output
+    summary: Summary
+    terminal: Terminal
+
+
+def write_all(job: Writing) -> None:
+    """Create or delete what is open in the journal, and account for every id, whatever happens."""
+    stop: BaseException | None = None
+    try:
+        with job.output.open(OUTCOME_COLUMNS) as rows:
+            try:
+                run(write_ids(job, rows))
+            except (BCShopperError, sqlite3.Error, KeyboardInterrupt) as error:
+                stop = error
+                _tell_the_rest(job, rows, error)
+    except OSError as error:  # of the rows
+        _tell_the_rest(job, None, error)
+        raise
+    if stop is not None:
+        raise stop
+
+
+async def write_ids(job: Writing, rows: Rows) -> None:
+    """What is done already comes first in the rows."""
 
     def on_event(event: Event) -> None:
         if isinstance(event, ChunkDone):
@@ -55,44 +88,42 @@ async def write_ids(
 
     def show(outcomes: Sequence[Outcome[Any]]) -> None:
         with work.hidden():
-            tell(outcomes, rows, summary)
+            _tell(job, outcomes, rows)
         work.pace.advance(len(outcomes))
 
-    recorder = Recorder(journal, show)
-    async with working(verb, journal.total, settings, terminal, on_event) as work:
+    recorder = Recorder(job.journal, show)
+    total = job.journal.total
+    async with working(job.verb, total, job.settings, job.terminal, on_event) as work:
         profiles = work.session.shopper_profiles
         try:
-            for earlier in chunks(journal.outcomes(RESULTS), MAX_PER_WRITE):
-                with work.hidden():
-                    tell(earlier, rows, summary)
+            for earlier in chunks(job.journal.outcomes(RESULTS), MAX_PER_WRITE):
                 work.pace.resume(len(earlier))
-            if verb == "create":
-                await settle_doubts(profiles, journal, show)
-                await recorder.run(profiles.create_stream(_untaken(journal)))
+                show(earlier)
+            if job.verb == "create":
+                await settle_doubts(profiles, job.journal, show)
+                await recorder.run(profiles.create_stream(_untaken(job.journal)))
             else:
-                await recorder.run(profiles.delete_stream(_untaken(journal)))
+                await recorder.run(profiles.delete_stream(_untaken(job.journal)))
         finally:
-            summary.end(work.session.stats)
+            job.summary.end(work.session.stats)
 
 
-def tell(outcomes: Sequence[Outcome[Any]], rows: Rows | None, summary: Summary) -> None:
+def _tell(job: Writing, outcomes: Sequence[Outcome[Any]], rows: Rows | None) -> None:
     """Count outcomes, and write them if there is still a place for it."""
-    summary.add(outcomes)
+    job.summary.add(outcomes)
     if rows is not None:
         for outcome in outcomes:
             rows.write(outcome_row(outcome))
         rows.flush()
 
 
-def tell_the_rest(
-    journal: Journal, rows: Rows | None, summary: Summary, stop: BaseException
-) -> None:
+def _tell_the_rest(job: Writing, rows: Rows | None, stop: BaseException) -> None:
     """Tell what became of the ids that a run did not come to, because something stopped it."""
     unsent = stop if isinstance(stop, BCShopperError) else BCShopperError(_UNSENT)
     why = {Status.NOT_SENT: unsent, Status.UNKNOWN: BCShopperError(_SENT_EARLIER)}
-    rest = (Outcome(item, status, error=why[status]) for item, status in journal.untold())
+    rest = (Outcome(item, status, error=why[status]) for item, status in job.journal.untold())
     for some in chunks(rest, _MOST_UNRECORDED):
-        tell(some, rows, summary)
+        _tell(job, some, rows)
 
 
 _UNSENT = "stopped before it was sent"
@@ -236,6 +267,28 @@ async def _find_new(profiles: ShopperProfiles, wanted: set[UUID], journal: Journ
         else:
             return new
     return new
+
+
+def print_plan(
+    verb: Verb, settings: Settings, journal: Journal, output: Output, *, every: bool
+) -> None:
+    """Say how many requests would go and for how long; print them if that is not too many."""
+    requests = sum(1 for _ in plan(verb, settings, journal))
+    ids = journal.total - sum(n for status, n in journal.counts().items() if status in RESULTS)
+    say(
+        f"{verb}: {ids:,} ids; {requests:,} requests would go; none was sent",
+        ids=ids, requests=requests,
+    )  # fmt: skip
+    for name, limit in _QUOTAS.items():
+        windows = requests / max(1, int(limit * settings.quota.share))
+        if windows > 1:
+            say(f"with the quota of {name}, that takes {timedelta(seconds=round(windows * 30))}")
+    if requests > _MOST_PRINTED and not every and output.path is None:
+        say("to see them, give --verbose, or --output FILE")
+        return
+    with output.open(REQUEST_COLUMNS) as rows:
+        for request in plan(verb, settings, journal):
+            rows.write(request_row(request))
 
 
 def plan(verb: Verb, settings: Settings, journal: Journal) -> Iterator[Request]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import textwrap
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -16,12 +17,13 @@ from click.shell_completion import CompletionItem
 from bcshopper._cli._formats import FORMATS, Format
 from bcshopper._cli._output import Output
 from bcshopper._cli._runner import failures_in_words
-from bcshopper._cli._settings import SANDBOX_CUSTOMERS, SANDBOX_PROFILES, read_profiles
+from bcshopper._cli._settings import SANDBOX, read_profiles
 from bcshopper._cli._source import Source, choose_source
 from bcshopper._cli._terminal import Terminal
 
 FILE = click.Path(allow_dash=True)
 PATH = click.Path(dir_okay=False, path_type=Path)
+COUNT = click.IntRange(min=0)
 
 
 class Context:
@@ -64,8 +66,8 @@ def _global_options() -> list[click.Parameter]:
         ),
         option(
             "--sandbox", is_flag=True,
-            help=f"A throw-away store with customers 1 to {SANDBOX_CUSTOMERS}, "
-            f"of whom {SANDBOX_PROFILES} have a profile.",
+            help="A throw-away store with customers 1 to {customers}, of whom {profiles} "
+            "have a profile.".format(**SANDBOX),
         ),
         option("--concurrency", type=int, help="Requests in flight.  [default: 10]"),
         option("--share", type=float, help="The part of the quota to use.  [default: 1]"),
@@ -106,13 +108,15 @@ class Command(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Its own in full."""
-        own = [p for p in self.get_params(ctx) if p not in self._global]
-        records = [record for p in own if (record := p.get_help_record(ctx))]
+        own = [
+            p for p in self.get_params(ctx) if isinstance(p, click.Option) and p not in self._global
+        ]
         with formatter.section("Options"):
-            formatter.write_dl(records)
-        with formatter.section("Global options"):
+            formatter.write_dl([record for p in own if (record := p.get_help_record(ctx))])
+        with formatter.section("Global options, as bcshopper --help explains them"):
             names = ", ".join(p.opts[-1] for p in self._global)
-            formatter.write_text(f"{names}: see bcshopper --help")
+            for line in textwrap.wrap(names, formatter.width - 4, break_on_hyphens=False):
+                formatter.write_text(line)
 
 
 class Group(click.Group):
@@ -200,12 +204,6 @@ def takes_ids(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]
     return decorate
 
 
-yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
-dry_run_option = click.option(
-    "--dry-run", is_flag=True, help="Print the requests that would go, and send none."
-)
-
-
 def _in_a_folder(_: click.Context, __: click.Parameter, path: Path | None) -> Path | None:
     """It is written last: too late to learn that it can't be."""
     with suppress(OSError):  # which the writing tells of
@@ -214,11 +212,20 @@ def _in_a_folder(_: click.Context, __: click.Parameter, path: Path | None) -> Pa
     return path
 
 
-summary_option = click.option(
+yes = click.option("--yes", is_flag=True, help="Do not ask.")
+dry_run = click.option(
+    "--dry-run", is_flag=True, help="Print the requests that would go, and send none."
+)
+summary = click.option(
     "--summary-json", metavar="FILE", type=PATH, callback=_in_a_folder,
     help="Write the summary there as JSON, too.",
 )  # fmt: skip
-journal_option = click.option(
+journal = click.option(
     "--journal", metavar="FILE", type=PATH,
     help="Keep every outcome there: the same command again goes on where it was stopped.",
 )  # fmt: skip
+
+
+def writes(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of a job that writes to the store."""
+    return prints(journal(dry_run(summary(command))))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import gzip
-import re
 import shutil
 import sys
 from abc import ABC, abstractmethod
@@ -25,6 +24,7 @@ from bcshopper._cli._terminal import visible
 from bcshopper._models import ShopperProfile
 from bcshopper._outcomes import Outcome
 from bcshopper._requests import Request
+from bcshopper.errors import APIError
 
 Row: TypeAlias = dict[str, Any]
 Columns: TypeAlias = tuple[str, ...]
@@ -37,11 +37,17 @@ REQUEST_COLUMNS: Columns = ("method", "url", "body")
 
 _BLOCK = 2**15
 _MOST_HELD = 1000
-_ENCODER = msgspec.json.Encoder()
+
+
+def _plain(value: object) -> str:
+    # JSON can spell half a surrogate pair, which UTF-8 can't.
+    return str(value).encode(errors="backslashreplace").decode()
+
+
+_ENCODER = msgspec.json.Encoder(enc_hook=_plain)
 # Where a terminal is too narrow for a table: characters of an id, and of the last column at least.
 _SHORT_ID = 8
 _LAST_COLUMN = 40
-_REQUEST = re.compile(r"\b[A-Z]+ https?://\S+ (answered )?")
 
 
 def profile_row(profile: ShopperProfile) -> Row:
@@ -60,7 +66,7 @@ def outcome_row(outcome: Outcome[Any]) -> Row:
         "item": outcome.item,
         "status": outcome.status.value,
         "profile_id": outcome.profile_id,
-        "error": None if outcome.error is None else _encodable(str(outcome.error)),
+        "error": outcome.error,
     }
 
 
@@ -162,7 +168,7 @@ class _Csv(Rows):
         self._write_cells(columns)
 
     def _add(self, row: Row) -> None:
-        plain = msgspec.to_builtins(row)
+        plain = msgspec.to_builtins(row, enc_hook=_plain)
         self._write_cells([plain[name] for name in self._columns])
 
     def _write_cells(self, cells: Sequence[object]) -> None:
@@ -217,7 +223,9 @@ class _Table(Rows):
             return "-"
         if isinstance(value, UUID) and self._is_short:
             return f"{value!s:.{_SHORT_ID}}…"
-        return visible(_REQUEST.sub("", str(msgspec.to_builtins(value))))
+        if isinstance(value, APIError):
+            value = "; ".join(value.errors.values()) or f"{value.status}: {value.title}"
+        return visible(str(msgspec.to_builtins(value, enc_hook=_plain)))
 
 
 _WRITERS: dict[Format, type[Rows]] = {
@@ -236,6 +244,11 @@ class Output:
 
     fmt: Format
     path: str | None = None
+
+    @property
+    def is_read_now(self) -> bool:
+        """Whether people read the rows as they come."""
+        return self.fmt == "table" and self.path is None and _standard_output().isatty()
 
     @classmethod
     def choose(cls, fmt: Format | None = None, path: str | None = None) -> Output:
@@ -287,8 +300,3 @@ def _standard_output() -> TextIO:
         raise click.UsageError("standard output is closed: give --output FILE")
     stdout.flush()
     return stdout
-
-
-def _encodable(text: str) -> str:
-    # JSON can spell half a surrogate pair, which UTF-8 can't.
-    return text.encode(errors="backslashreplace").decode()

@@ -70,8 +70,7 @@ class Pace:
         self.done += count
 
     def resume(self, count: int) -> None:
-        """So many were done by an earlier run."""
-        self.done += count
+        """So many of those that are to come were done by an earlier run."""
         self._earlier += count
 
     def watch(self, event: Event) -> None:

@@ -1,4 +1,4 @@
-"""The records of a source: arguments, lines, rows or items, one after the other."""
+"""The records of a source: arguments, lines, rows or items, one after the other, as a stream."""
 
 from __future__ import annotations
 
@@ -28,19 +28,20 @@ from bcshopper.errors import InvalidInputError
 
 _Numbered: TypeAlias = Iterator[tuple[int, bytes]]
 _Stream: TypeAlias = io.BufferedReader | gzip.GzipFile
+_Pick: TypeAlias = Callable[[object], object]
 
 # What an event means for the depth in a document.
 _DEEPER = {"start_map": 1, "start_array": 1, "end_map": -1, "end_array": -1}
+_DEEPEST = 100
 
 _LONGEST_LINE = 2**20
 _JSON_PIECE = 2**16
-_DEEPEST = 100
 _MOST_NAMED = 500
 _GLANCE = 100  # bytes
 _GZIP = b"\x1f\x8b"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _DOCUMENT = re.compile(rb'\s*(\[|\{\s*"(data|meta)"\s*:)')
-_NAMES = {";": "semicolons", "\t": "tabs", "|": "bars", ",": "commas"}
+_DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
 @attrs.frozen
@@ -51,19 +52,19 @@ class Record:
         place: where it is, such as `line 7`.
         raw: gives it as it was; an item of a JSON array as a line of its own.
         value: gives the id, unchecked; raises `InvalidInputError` if there is none.
-        header: what has to stand before it in a file of its own.
-        suffix: what such a file's name should end in.
+        suffix: what the name of a file of such records should end in.
+        header: what has to stand first in such a file.
     """
 
     place: str
     raw: Callable[[], bytes]
     value: Callable[[], object]
-    header: bytes = b""
     suffix: str = ".txt"
+    header: bytes = b""
 
 
 def open_records(source: Source, kind: IdKind[Any], stack: ExitStack) -> Iterator[Record]:
-    """Read a source, as a stream.
+    """Read a source.
 
     Raises:
         click.UsageError: it can't be read or understood, now or later.
@@ -76,18 +77,17 @@ def open_records(source: Source, kind: IdKind[Any], stack: ExitStack) -> Iterato
         case "csv" | "tsv" as fmt:
             return _rows(_lines(stream, source.label), fmt, source, kind)
         case "json":
-            return _JsonDocument(stream, source.label).records(pick)
+            return _items(stream, source.label, pick)
         case "jsonl":
-            return _texts(_lines(stream, source.label), partial(_item_of, pick), ".jsonl")
+            return _texts(_lines(stream, source.label), partial(_picked, pick), ".jsonl")
         case _:
-            return _texts(_lines(stream, source.label), _id_of)
+            return _texts(_lines(stream, source.label), _id_of, ".txt")
 
 
 def _format(source: Source, stream: _Stream) -> Format | None:
-    """Only a file's suffix is sure: what is piped in may be a whole answer of the API's."""
-    if source.path is not None and format_of(source.path) is not None:
-        return source.format
-    if source.format not in {None, "jsonl"} or not (source.is_stdin or source.name):
+    """A file's suffix is sure; what is piped in may be JSON, and a whole answer of the API's."""
+    is_sure = format_of(source.path or "") is not None or source.format == "csv"
+    if is_sure or not (source.is_stdin or source.name):
         return source.format
     head = _peek(stream).removeprefix(_BYTE_ORDER_MARK)
     if _DOCUMENT.match(head):
@@ -106,7 +106,7 @@ def _open(path: str, label: str, stack: ExitStack) -> _Stream:
         if is_packed(path) or _peek(stream).startswith(_GZIP):
             stream = stack.enter_context(gzip.GzipFile(fileobj=stream))
     except (OSError, ValueError) as error:
-        raise click.UsageError(f"cannot read {label}: {_reason(error)}") from None
+        raise _unreadable(label, error) from None
     return stream
 
 
@@ -117,8 +117,9 @@ def _peek(stream: _Stream) -> bytes:
         return b""  # which reading will tell of
 
 
-def _reason(error: Exception) -> str:
-    return (isinstance(error, OSError) and error.strerror) or str(error)
+def _unreadable(label: str, error: Exception) -> click.UsageError:
+    reason = (isinstance(error, OSError) and error.strerror) or error
+    return click.UsageError(f"cannot read {label}: {reason}")
 
 
 def _pieces(stream: _Stream, label: str, longest: int) -> _Numbered:
@@ -129,7 +130,7 @@ def _pieces(stream: _Stream, label: str, longest: int) -> _Numbered:
             yield number, piece.removeprefix(mark)
             number, mark = number + piece.endswith(b"\n"), b""
     except (OSError, EOFError, zlib.error) as error:
-        raise click.UsageError(f"cannot read {label}: {_reason(error)}") from None
+        raise _unreadable(label, error) from None
 
 
 def _lines(stream: _Stream, label: str) -> _Numbered:
@@ -149,26 +150,19 @@ def _decoded(line: bytes) -> str:
 
 
 def _arguments(arguments: Sequence[str]) -> Iterator[Record]:
+    def id_of(text: str) -> str:
+        if format_of(text) is not None or os.path.isfile(text):  # noqa: PTH113 - never raises
+            raise InvalidInputError(f"{text!r} is a file, not an id: give --from {text}")
+        return text.strip()
+
     for number, text in enumerate(arguments, 1):
-        yield Record(
-            f"argument {number}", partial(os.fsencode, text), partial(_argument_of, text)
-        )  # fmt: skip
+        yield Record(f"argument {number}", partial(os.fsencode, text), partial(id_of, text))
 
 
-def _argument_of(text: str) -> str:
-    if format_of(text) is not None or os.path.isfile(text):  # noqa: PTH113 - never raises
-        raise InvalidInputError(f"{text!r} is a file, not an id: give --from {text}")
-    return text.strip()
-
-
-def _texts(
-    lines: _Numbered, value: Callable[[bytes], object], suffix: str = ".txt"
-) -> Iterator[Record]:
+def _texts(lines: _Numbered, value: Callable[[bytes], object], suffix: str) -> Iterator[Record]:
     for number, line in lines:
         if line.strip():
-            yield Record(
-                f"line {number}", partial(bytes, line), partial(value, line), suffix=suffix
-            )  # fmt: skip
+            yield Record(f"line {number}", partial(bytes, line), partial(value, line), suffix)
 
 
 def _id_of(line: bytes) -> str:
@@ -180,197 +174,12 @@ def _id_of(line: bytes) -> str:
     return text
 
 
-def _item_of(pick: Callable[[object], object], line: bytes) -> object:
+def _picked(pick: _Pick, line: bytes) -> object:
     try:
         item = msgspec.json.decode(_decoded(line))
     except (msgspec.DecodeError, RecursionError) as error:
         raise InvalidInputError(f"no valid JSON: {error}") from None
     return pick(item)
-
-
-class _JsonDocument:
-    """An array, or an object with the array `data`, as the API's own answers are.
-
-    One that is malformed can't be read on, so that this is no bad line.
-    """
-
-    def __init__(self, stream: _Stream, label: str) -> None:
-        self._pieces = _pieces(stream, label, _JSON_PIECE)
-        self._label = label
-        self._line = 1
-
-    def read(self, size: int) -> bytes:
-        """Give ijson a line at most, so that the events that come of it are of this line."""
-        if size == 0:  # it asks for the type
-            return b""
-        self._line, piece = next(self._pieces, (self._line, b""))
-        return piece
-
-    def records(self, pick: Callable[[object], object]) -> Iterator[Record]:
-        """Each item of the array."""
-        try:
-            events = ijson.basic_parse(self, use_float=True)
-            self._find_array(events)
-            for place, item in self._items(events):
-                raw = partial(_json_line, item)
-                yield Record(place, raw, partial(pick, item), suffix=".jsonl")
-            for _ in events:  # to hear of what comes after the array
-                pass
-        except ijson.JSONError as error:
-            raise click.UsageError(
-                f"{self._label}, line {self._line}: no valid JSON: {_first_line(error)}"
-            ) from None
-
-    def _find_array(self, events: Iterator[tuple[str, Any]]) -> None:
-        event, value = next(events)
-        depth = _DEEPER.get(event, 0)
-        if event == "start_map":
-            while depth and (depth, event, value) != (1, "map_key", "data"):
-                event, value = next(events)
-                depth += _DEEPER.get(event, 0)
-            event, _ = next(events, ("", None))
-        if event != "start_array":
-            raise click.UsageError(
-                f"{self._label} is no JSON array of ids or of objects, nor an object with such "
-                f"an array as its 'data'"
-            )
-
-    def _items(self, events: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, object]]:
-        depth = count = 0
-        where, builder = "", ijson.ObjectBuilder()
-        for event, value in events:
-            if depth == 0:
-                if event == "end_array":
-                    return
-                count += 1
-                where, builder = f"line {self._line}, item {count}", ijson.ObjectBuilder()
-            builder.event(event, value)
-            depth += _DEEPER.get(event, 0)
-            if depth > _DEEPEST:
-                raise click.UsageError(f"{self._label}, {where}: nested more than {_DEEPEST} deep")
-            if depth == 0:
-                yield where, builder.value
-
-
-def _json_line(item: object) -> bytes:
-    return json.dumps(item).encode()
-
-
-def _rows(lines: _Numbered, fmt: Format, source: Source, kind: IdKind[Any]) -> Iterator[Record]:
-    """Rows of CSV; one that is cut into lines has the place of the first."""
-    line, taken = 0, list[bytes]()
-    first = next(lines, (1, b""))
-    delimiter = DELIMITERS[fmt] if fmt == "tsv" else _likely_delimiter(first[1], source.label)
-
-    def take(numbered: tuple[int, bytes]) -> str:
-        nonlocal line
-        line, text = numbered
-        taken.append(text)
-        return _decoded(text)
-
-    def read() -> Iterator[tuple[str, bytes, list[str] | Exception]]:
-        reader = csv.reader(
-            map(take, itertools.chain([first], lines)), delimiter=delimiter, strict=True
-        )
-        cells: list[str] | Exception | None
-        while True:
-            begins = line + 1
-            taken.clear()
-            try:
-                cells = next(reader, None)
-            except (csv.Error, InvalidInputError) as error:
-                cells = error
-            if cells is None:
-                return
-            raw = b"".join(taken)
-            if raw.strip():
-                yield f"line {begins}", raw, cells
-
-    rows = read()
-    place, header, names = next(rows, ("", b"", []))
-    if isinstance(names, Exception):
-        raise click.UsageError(f"{source.label}, {place}: {_csv_reason(names)}")
-    columns = [name.strip() for name in names]
-    index = _choose_column(columns, source, kind) if columns else 0
-    suffix = f".{fmt}"
-    for place, raw, cells in rows:
-        cell = partial(_cell, cells, columns, index)
-        yield Record(place, partial(bytes, raw), cell, header, suffix)
-
-
-def _likely_delimiter(line: bytes, label: str) -> str:
-    """What most often stands between the columns' names; commas go first."""
-    bare = re.sub(rb'"[^"]*"?', b"", line).decode(errors="replace")
-    found = max(",;\t|", key=bare.count)
-    if found != ",":
-        say(f"{label} has {_NAMES[found]} between its columns, as it seems: it is read so")
-    return found
-
-
-def _cell(cells: list[str] | Exception, columns: Sequence[str], index: int) -> str:
-    if isinstance(cells, Exception):
-        raise InvalidInputError(_csv_reason(cells))
-    if len(cells) != len(columns):
-        raise InvalidInputError(f"{len(cells)} cells for {len(columns)} columns")
-    text = cells[index].strip()
-    if not text:
-        raise InvalidInputError(f"column {columns[index]!r} is empty")
-    return text
-
-
-def _choose_column(columns: Sequence[str], source: Source, kind: IdKind[Any]) -> int:
-    name, label = source.name, source.label
-    if name is None and len(columns) == 1:
-        _refuse_an_id(columns[0], kind, label)
-        name = columns[0]
-    elif name is None:
-        name = _likely_name(columns, kind.names)
-    if name is None:
-        raise click.UsageError(
-            f"{label} has the columns {_listed(columns)}: name the ids' with --column"
-        )
-    found = columns.count(name)
-    if found != 1:
-        has = f"has {found} columns" if found else "has no column"
-        raise click.UsageError(f"{label} {has} {name!r}; its columns are {_listed(columns)}")
-    return columns.index(name)
-
-
-def _likely_name(given: Sequence[str], names: Sequence[str]) -> str | None:
-    """The name that stands for an id, however it is spelt: `customer_id` or `Customer ID`."""
-    for name in names:
-        if name in given:
-            return name
-    for name in names:
-        if alike := [other for other in given if _plain(other) == _plain(name)]:
-            return alike[0] if len(alike) == 1 else None
-    return None
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[\W_]", "", name).casefold()
-
-
-def _refuse_an_id(name: str, kind: IdKind[Any], label: str) -> None:
-    try:
-        kind.check(name)
-    except InvalidInputError:
-        return
-    raise click.UsageError(
-        f"{label} begins with the id {name}, where CSV has its columns' names: "
-        "put a name first, or let the file's name end in .txt"
-    )
-
-
-def _listed(columns: Sequence[str]) -> str:
-    return f"{', '.join(map(repr, columns)):.{_MOST_NAMED}}"
-
-
-def _csv_reason(error: Exception) -> str:
-    if isinstance(error, InvalidInputError):
-        return str(error)
-    said, _, _ = str(error).partition(" - ")  # a hint for programmers may follow
-    return f"no valid CSV: {said}; is there a quote too many or too few?"
 
 
 def _pick(item: object, *, field: str | None, names: Sequence[str]) -> object:
@@ -396,7 +205,168 @@ def _shown(value: object) -> str:
     return "an array" if isinstance(value, list) else f"{json.dumps(value):.200}"
 
 
-def _first_line(error: ijson.JSONError) -> str:
-    said = error.args[0]
-    text = said.decode(errors="replace") if isinstance(said, bytes) else str(said)
-    return f"{text.partition(chr(10))[0]:.200}"
+def _likely_name(given: Sequence[str], names: Sequence[str]) -> str | None:
+    """The name that stands for an id, however it is spelt: `customer_id` or `Customer ID`."""
+
+    def plain(name: str) -> str:
+        return re.sub(r"[\W_]", "", name).casefold()
+
+    for name in names:
+        if name in given:
+            return name
+    for name in names:
+        if alike := [other for other in given if plain(other) == plain(name)]:
+            return alike[0] if len(alike) == 1 else None
+    return None
+
+
+class _ByLine:
+    """Gives ijson a line at most, so that the events that come of it are of this line."""
+
+    def __init__(self, pieces: _Numbered) -> None:
+        self._pieces = pieces
+        self.line = 1
+
+    def read(self, size: int) -> bytes:
+        if size == 0:  # it asks for the type
+            return b""
+        self.line, piece = next(self._pieces, (self.line, b""))
+        return piece
+
+
+def _items(stream: _Stream, label: str, pick: _Pick) -> Iterator[Record]:
+    """An array's, or those of the array `data` in an object, as the API's own answers are.
+
+    A document that is malformed can't be read on, so that this is no bad line.
+    """
+    source = _ByLine(_pieces(stream, label, _JSON_PIECE))
+    try:
+        events = ijson.basic_parse(source, use_float=True)
+        if not _find_array(events):
+            raise click.UsageError(
+                f"{label} is no JSON array of ids or of objects, nor an object whose 'data' is one"
+            )
+        depth = count = 0
+        for event, value in events:
+            if depth == 0:
+                if event == "end_array":
+                    break
+                count += 1
+                where, builder = f"line {source.line}, item {count}", ijson.ObjectBuilder()
+            builder.event(event, value)
+            depth += _DEEPER.get(event, 0)
+            if depth > _DEEPEST:
+                raise click.UsageError(f"{label}, {where}: nested more than {_DEEPEST} deep")
+            if depth == 0:
+                item = builder.value
+                raw = partial(str.encode, json.dumps(item))
+                yield Record(where, raw, partial(pick, item), ".jsonl")
+        for _ in events:  # to hear of what comes after the array
+            pass
+    except ijson.JSONError as error:
+        said = error.args[0]
+        text = said.decode(errors="replace") if isinstance(said, bytes) else str(said)
+        reason = f"{text.partition(chr(10))[0]:.200}"
+        raise click.UsageError(f"{label}, line {source.line}: no valid JSON: {reason}") from None
+
+
+def _find_array(events: Iterator[tuple[str, Any]]) -> bool:
+    event, value = next(events)
+    depth = _DEEPER.get(event, 0)
+    if event == "start_map":
+        while depth and (depth, event, value) != (1, "map_key", "data"):
+            event, value = next(events)
+            depth += _DEEPER.get(event, 0)
+        event, _ = next(events, ("", None))
+    return event == "start_array"
+
+
+def _rows(lines: _Numbered, fmt: Format, source: Source, kind: IdKind[Any]) -> Iterator[Record]:
+    """Rows of CSV; one of several lines has the place of the first."""
+    line, taken = 0, list[bytes]()
+    first = next(lines, (1, b""))
+    delimiter = DELIMITERS[fmt] if fmt == "tsv" else _likely_delimiter(first[1], source.label)
+
+    def take(numbered: tuple[int, bytes]) -> str:
+        nonlocal line
+        line, text = numbered
+        taken.append(text)
+        return _decoded(text)
+
+    def read() -> Iterator[tuple[str, bytes, list[str] | Exception]]:
+        texts = map(take, itertools.chain([first], lines))
+        reader = csv.reader(texts, delimiter=delimiter, strict=True)
+        cells: list[str] | Exception | None
+        while True:
+            begins = line + 1
+            taken.clear()
+            try:
+                cells = next(reader, None)
+            except (csv.Error, InvalidInputError) as error:
+                cells = error
+            if cells is None:
+                return
+            raw = b"".join(taken)
+            if raw.strip():
+                yield f"line {begins}", raw, cells
+
+    rows = read()
+    place, header, names = next(rows, ("", b"", []))
+    if isinstance(names, Exception):
+        raise click.UsageError(f"{source.label}, {place}: {_csv_reason(names)}")
+    columns = [name.strip() for name in names]
+    index = _choose_column(columns, source, kind) if columns else 0
+    for place, raw, cells in rows:
+        cell = partial(_cell, cells, columns, index)
+        yield Record(place, partial(bytes, raw), cell, f".{fmt}", header)
+
+
+def _likely_delimiter(line: bytes, label: str) -> str:
+    """What most often stands between the columns' names; commas go first."""
+    bare = re.sub(rb'"[^"]*"?', b"", line).decode(errors="replace")
+    found = max(_DELIMITERS, key=bare.count)
+    if found != ",":
+        say(f"{label} seems to have {_DELIMITERS[found]} between its columns, and is read so")
+    return found
+
+
+def _cell(cells: list[str] | Exception, columns: Sequence[str], index: int) -> str:
+    if isinstance(cells, Exception):
+        raise InvalidInputError(_csv_reason(cells))
+    if len(cells) != len(columns):
+        raise InvalidInputError(f"{len(cells)} cells for {len(columns)} columns")
+    if not (text := cells[index].strip()):
+        raise InvalidInputError(f"column {columns[index]!r} is empty")
+    return text
+
+
+def _csv_reason(error: Exception) -> str:
+    if isinstance(error, InvalidInputError):
+        return str(error)
+    said, _, _ = str(error).partition(" - ")  # a hint for programmers may follow
+    return f"no valid CSV: {said}; is there a quote too many or too few?"
+
+
+def _choose_column(columns: Sequence[str], source: Source, kind: IdKind[Any]) -> int:
+    name, label = source.name, source.label
+    listed = f"{', '.join(map(repr, columns)):.{_MOST_NAMED}}"
+    if name is None and len(columns) == 1:
+        name = columns[0]
+        _refuse_an_id(name, kind, label)
+    elif name is None and (name := _likely_name(columns, kind.names)) is None:
+        raise click.UsageError(f"{label} has the columns {listed}: name the ids' with --column")
+    if (found := columns.count(name)) != 1:
+        has = f"has {found} columns" if found else "has no column"
+        raise click.UsageError(f"{label} {has} {name!r}; its columns are {listed}")
+    return columns.index(name)
+
+
+def _refuse_an_id(name: str, kind: IdKind[Any], label: str) -> None:
+    try:
+        kind.check(name)
+    except InvalidInputError:
+        return
+    raise click.UsageError(
+        f"{label} begins with the id {name}, where CSV has its columns' names: "
+        "put a name first, or let the file's name end in .txt"
+    )

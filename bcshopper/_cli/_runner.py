@@ -30,7 +30,7 @@ class Exit(IntEnum):
     UNREAD = 141
 
 
-class Failure(Exception):
+class CommandError(Exception):
     """What ends a command, in words, with its exit code."""
 
     def __init__(self, message: str, code: Exit) -> None:
@@ -77,7 +77,7 @@ def failures_in_words() -> Iterator[None]:
     """Say what stopped a command, and end it with the exit code for that."""
     try:
         yield
-    except Failure as error:
+    except CommandError as error:
         code, reason = error.code, str(error)
     except (AuthenticationError, PermissionDeniedError) as error:
         code, reason = Exit.CREDENTIALS, str(error)

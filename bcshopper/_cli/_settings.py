@@ -16,7 +16,7 @@ import attrs
 import click
 from yarl import URL
 
-from bcshopper._cli._runner import Exit, Failure
+from bcshopper._cli._runner import CommandError, Exit
 from bcshopper._cli._terminal import warn
 from bcshopper._quota import QuotaPolicy
 from bcshopper._retry import RetryPolicy
@@ -27,8 +27,7 @@ from bcshopper.events import Event
 from bcshopper.sandbox import Sandbox
 
 CONFIG_FILE = Path(click.get_app_dir("bcshopper")) / "config.toml"
-SANDBOX_CUSTOMERS = 1000
-SANDBOX_PROFILES = 100
+SANDBOX = {"customers": 1000, "profiles": 100}
 
 ACCOUNT = ("store_hash", "base_url")
 """What says which store, as options and the config file have it."""
@@ -71,7 +70,7 @@ class Settings:
         """A session with these settings.
 
         Raises:
-            Failure: the store hash or the token can't be one.
+            CommandError: the store hash or the token can't be one.
         """
         try:
             return Session(
@@ -79,7 +78,7 @@ class Settings:
                 on_event=on_event, **self.limits,
             )  # fmt: skip
         except InvalidInputError as error:
-            raise Failure(str(error), Exit.CREDENTIALS) from None
+            raise CommandError(str(error), Exit.CREDENTIALS) from None
 
 
 @contextmanager
@@ -89,7 +88,7 @@ def choose_settings(options: Mapping[str, Any]) -> Iterator[Settings]:
     Raises:
         click.UsageError: the config file, a name in it, a limit, the address or a combination of
             options is wrong.
-        Failure: the account is not known, or its token can't be had.
+        CommandError: the account is not known, or its token can't be had.
     """
     which = {"store": "store_hash", "base-url": "base_url", "profile": "profile"}
     for option, name in which.items():
@@ -102,7 +101,7 @@ def choose_settings(options: Mapping[str, Any]) -> Iterator[Settings]:
         settings.session()  # refuses what can't be, before anything else is read
         yield settings
         return
-    with Sandbox(customers=SANDBOX_CUSTOMERS, profiles=SANDBOX_PROFILES) as store:
+    with Sandbox(customers=SANDBOX["customers"], profiles=SANDBOX["profiles"]) as store:
         limits = _limits(options, {}, store.url)
         yield Settings(store.store_hash, Secret(store.access_token), store.url, limits)
 
@@ -122,7 +121,7 @@ def _find_settings(options: Mapping[str, Any]) -> Settings:
         options.get(key) or profile.get(key) or from_env.get(key) for key in ACCOUNT
     )
     if not store_hash:
-        raise Failure(
+        raise CommandError(
             f"which store? Set BIGCOMMERCE_STORE_HASH, or give --store, "
             f"or --profile with a section of {CONFIG_FILE}",
             Exit.CREDENTIALS,
@@ -199,7 +198,7 @@ def _token(profile: Mapping[str, Any]) -> Secret:
     name = str(profile.get("token_env", "BIGCOMMERCE_ACCESS_TOKEN"))
     token = os.environ.get(name)
     if not token:
-        raise Failure(
+        raise CommandError(
             f"set the environment variable {name} to the store's access token", Exit.CREDENTIALS
         )
     return Secret(token)
@@ -213,7 +212,7 @@ def _read_token(path: Path) -> Secret:
                 warn(f"token_file {path} can be read by others: chmod 600 it, if it is yours")
             return Secret(file.read().strip())
     except (OSError, ValueError) as error:
-        raise Failure(f"token_file can't be read: {error}", Exit.CREDENTIALS) from None
+        raise CommandError(f"token_file can't be read: {error}", Exit.CREDENTIALS) from None
 
 
 def _ask(command: object) -> Secret:
@@ -230,7 +229,7 @@ def _ask(command: object) -> Secret:
             words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=False
         )
     except (OSError, ValueError) as error:
-        raise Failure(f"{what} can't be run: {error}", Exit.CREDENTIALS) from None
+        raise CommandError(f"{what} can't be run: {error}", Exit.CREDENTIALS) from None
     if done.returncode:
-        raise Failure(f"{what} failed with code {done.returncode}", Exit.CREDENTIALS)
+        raise CommandError(f"{what} failed with code {done.returncode}", Exit.CREDENTIALS)
     return Secret(done.stdout.decode(errors="replace").strip())

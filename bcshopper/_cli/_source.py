@@ -1,4 +1,4 @@
-"""Where ids come from, and what they are."""
+"""Where ids come from, what they are, and in which format they are written there."""
 
 from __future__ import annotations
 
@@ -51,8 +51,7 @@ class Source:
     Attributes:
         arguments: the ids themselves, if they were given so.
         path: the file; `-` is standard input; None if the ids are arguments.
-        format: how they are written, as options or the file's suffix tell; None: one a line, or
-            what the beginning of standard input looks like.
+        format: how they are written, as options or the suffix tell; None: one a line.
         name: the column or field that holds the id, if it was named.
     """
 
@@ -74,10 +73,8 @@ class Source:
     def rejects_path(self, suffix: str) -> Path:
         """The file of the bad lines: beside a file, else in the working folder.
 
-        It can be given back with the same options, once it is corrected.
-
-        Args:
-            suffix: what tells the lines' format; a file's own is kept if it tells the same.
+        It can be given back with the same options, once it is corrected: `suffix` tells the
+        lines' format, and a file's own is kept unless it tells another one.
         """
         with suppress(OSError):  # which reading will tell of
             if self.path is not None and not self.is_stdin and Path(self.path).is_file():
@@ -95,13 +92,7 @@ def choose_source(
     column: str | None = None,
     field: str | None = None,
 ) -> Source:
-    """Decide where ids come from.
-
-    Args:
-        arguments: the ids given as arguments.
-        path: the file named by `--from`; `-` is standard input.
-        column: reads it as CSV with the ids in this column.
-        field: reads it as JSON with the ids in this field.
+    """Decide where ids come from: arguments, `--from`, or standard input.
 
     Raises:
         click.UsageError: ids are given in two ways or in none.
@@ -111,14 +102,13 @@ def choose_source(
     if column is not None and field is not None:
         raise click.UsageError("--column is for CSV and --field for JSON: give one of them")
     name = column if column is not None else field
+    if arguments and name is not None:
+        raise click.UsageError("--column and --field are for files and standard input")
     if arguments:
-        if name is not None:
-            raise click.UsageError("--column and --field are for files and standard input")
         return Source(arguments, None)
-    if path is None:
-        if standard_input().isatty():
-            raise click.UsageError("give ids as arguments, with --from FILE, or on standard input")
-        path = "-"
+    if path is None and standard_input().isatty():
+        raise click.UsageError("give ids as arguments, with --from FILE, or on standard input")
+    path = path or "-"
     fmt = format_of(path)
     if column is not None and fmt != "tsv":
         fmt = "csv"

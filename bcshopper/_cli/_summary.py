@@ -39,16 +39,16 @@ class Summary:
         verb: the command.
         store_hash: the store.
         total: how many ids it was given.
+        skipped: how many bad lines of the input were left out.
 
     Attributes:
         counts: how many ids ended how; in the end, `total` of them.
-        skipped: bad lines of the input that were left out.
         ended: whether there was any work.
     """
 
-    def __init__(self, verb: str, store_hash: str, total: int) -> None:
+    def __init__(self, verb: str, store_hash: str, total: int, skipped: int = 0) -> None:
         self.counts: Counter[Status] = Counter()
-        self.skipped = 0
+        self.skipped = skipped
         self.ended = False
         self._verb = verb
         self._store_hash = store_hash
@@ -106,12 +106,8 @@ class Summary:
             "failures": list(map(str, self._reasons.values())),
         }
 
-    def lines(self, said: str = "") -> list[str]:
-        """For people.
-
-        Args:
-            said: the reason that is told elsewhere.
-        """
+    def lines(self, *, said: str = "", reasons: bool = True) -> list[str]:
+        """For people; of the reasons for failures those that are told nowhere else."""
         counts = ", ".join(
             f"{self.counts[status]:,} {_name(status).replace('_', ' ')}"
             for status in Status
@@ -124,10 +120,10 @@ class Summary:
         if self.skipped:
             lines.append(f"{self.skipped:,} bad lines were skipped")
         if self.failed:
-            reasons = [f"  {reason}" for text, reason in self._reasons.items() if text != said]
+            told = [f"  {r}" for r in self._reasons.values() if reasons and r.text != said]
             some = sum(reason.count for reason in self._reasons.values()) < self.failed
-            named = f"; {'the first' if some else 'they'}:" if reasons else ""
-            lines += [f"{self.failed:,} of {self._total:,} ids failed{named}", *reasons]
+            named = f"; {'the first' if some else 'they'}:" if told else ""
+            lines += [f"{self.failed:,} of {self._total:,} ids failed{named}", *told]
         return lines
 
     def write(self, path: Path) -> None:
