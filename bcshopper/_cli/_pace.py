@@ -10,7 +10,7 @@ from datetime import timedelta
 import attrs
 
 from bcshopper._quota import MARGIN, QuotaPolicy, QuotaSnapshot
-from bcshopper.events import Event, QuotaWait, ResponseReceived, RetryScheduled
+from bcshopper.events import ChunkDone, Event, QuotaWait, ResponseReceived, RetryScheduled
 
 _WINDOWS = 5
 """Whole windows that an estimate looks back on: what other apps take changes."""
@@ -18,10 +18,11 @@ _WINDOWS = 5
 
 @attrs.define
 class _Window:
-    """A window of the quota, as this job met it."""
+    """A window of the quota, as this job's first answer in it found it."""
 
-    done: int
+    reached: int
     answers: int
+    allowed: int
     resets_at: float
 
 
@@ -53,7 +54,7 @@ class Pace:
         self.name = name
         self.total = total
         self.done = 0
-        self._earlier = 0
+        self._earlier = self._unrecorded = 0
         self._quota = quota
         self._policy = policy
         self._now = now
@@ -68,6 +69,7 @@ class Pace:
     def advance(self, count: int) -> None:
         """So many more are done."""
         self.done += count
+        self._unrecorded = max(0, self._unrecorded - count)
 
     def resume(self, count: int) -> None:
         """So many of those that are to come were done by an earlier run."""
@@ -81,6 +83,8 @@ class Pace:
             self._waits_until = max(until, self._waits_until)
         elif isinstance(event, RetryScheduled):
             self._retries += 1
+        elif isinstance(event, ChunkDone):
+            self._unrecorded += len(event.outcomes)
         elif isinstance(event, ResponseReceived):
             self._answers += 1
             if (quota := self._quota()) is not None:
@@ -93,9 +97,13 @@ class Pace:
             window.resets_at = min(window.resets_at, resets_at)
             return
         if window is not None and self._first_is_over:
-            self._whole_windows.append(self.done - window.done)
+            self._whole_windows.append(self._reached - window.reached)
         self._first_is_over = window is not None
-        self._window = _Window(self.done, self._answers - 1, resets_at)
+        self._window = _Window(self._reached, self._answers - 1, quota.remaining + 1, resets_at)
+
+    @property
+    def _reached(self) -> int:
+        return self.done + self._unrecorded
 
     @property
     def rate(self) -> float:
@@ -105,30 +113,32 @@ class Pace:
     @property
     def seconds_left(self) -> float | None:
         """Until all is done; None as long as that can't be told."""
-        ran = self.done - self._earlier
+        ran = self._reached - self._earlier
         if self.total is None or ran <= 0:
             return None
-        todo = max(0, self.total - self.done)
+        todo = max(0, self.total - self._reached)
         quota, window, now = self._quota(), self._window, self._now()
         if quota is None or window is None:
-            return todo / self.rate
-        each = ran / max(self._answers, 1)
-        budget = max(1, int(quota.limit * self._policy.share))
+            return todo * (now - self._began) / ran
         waited = self._waited - max(0.0, self._waits_until - now)
         speed = ran / max(now - self._began - waited, 1e-3)
-        left_here = min(quota.remaining, budget - (self._answers - window.answers)) * each
-        per_window = min(budget * each, speed * quota.window)
+        # Before the first window is over, some answers are not worked up yet.
+        before, answers = window.reached - self._earlier, window.answers
+        each = before / answers if before and answers else ran / max(self._answers, 1)
+        per_window = min(max(1, int(quota.limit * self._policy.share)) * each, speed * quota.window)
+        left_here = min(window.allowed * each, per_window)
         if self._whole_windows:
-            per_window = max(1.0, sum(self._whole_windows) / len(self._whole_windows))
-            left_here = min(left_here, per_window - (self.done - window.done))
+            left_here = per_window = max(1, sum(self._whole_windows) / len(self._whole_windows))
+        left_here -= self._reached - window.reached
         if now >= window.resets_at:
             left_here = 0.0
+        left_here = max(0.0, left_here) + each  # a job may fill its last window to the brim
         if todo <= left_here:
             return todo / speed
         until_next = max(0.0, window.resets_at + MARGIN - now)
-        later = todo - max(0.0, left_here)
-        whole = math.ceil(later / per_window) - 1
-        return until_next + whole * quota.window + (later - whole * per_window) / speed
+        whole = math.ceil((todo - left_here) / per_window) - 1
+        last = todo - left_here - whole * per_window
+        return until_next + whole * quota.window + last / speed
 
     @property
     def left(self) -> str | None:
