@@ -23,4 +23,5 @@ def main() -> None:
         code = _MISSING_EXTRA
     except KeyboardInterrupt:
         code = INTERRUPTED
+    signals.disown()
     sys.exit(code)

@@ -11,6 +11,9 @@ INTERRUPTED = 130
 """The exit code, as a shell has it for a program that SIGINT ends."""
 
 
+_OURS = (signal.SIGINT, signal.SIGTERM)
+
+
 class Signals:
     """What interrupts of this process do, whatever it is at.
 
@@ -25,9 +28,15 @@ class Signals:
 
     def own(self) -> None:
         """From now on they come here; those that the process was told to ignore do not."""
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in _OURS:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._arrived)
+
+    @staticmethod
+    def disown() -> None:
+        """All is done: the exit code is to be that of the work."""
+        for number in _OURS:
+            signal.signal(number, signal.SIG_IGN)
 
     @contextmanager
     def cancelling(self) -> Iterator[Callable[[Callable[[], None]], None]]:
