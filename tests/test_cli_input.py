@@ -18,17 +18,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bcshopper import Outcome, ShopperProfile, Status
-from bcshopper._cli._input import read_ids
+from bcshopper._cli._input import open_rejects, read_ids
 from bcshopper._cli._output import (
     LOOKUP_COLUMNS,
     OUTCOME_COLUMNS,
     PROFILE_COLUMNS,
+    Output,
     lookup_row,
-    open_output,
     outcome_row,
     profile_row,
 )
-from bcshopper._cli._rejects import open_rejects
 from bcshopper._cli._source import CUSTOMER_IDS, PROFILE_IDS, choose_source
 
 pytestmark = pytest.mark.lowest
@@ -53,7 +52,7 @@ def refusal(path, kind=CUSTOMER_IDS, **options):
 def skipping(path, kind=CUSTOMER_IDS, **options):
     """The good ids, and the rejects."""
     source = choose_source((), str(path), **options)
-    with open_rejects(source.rejects_path) as rejects:
+    with open_rejects(source) as rejects:
         return list(read_ids(source, kind, rejects.add)), rejects
 
 
@@ -241,7 +240,7 @@ def test_bad_arguments_are_rejects_too(tmp_path, monkeypatch):
     """One a line."""
     monkeypatch.chdir(tmp_path)
     source = choose_source(("1", "x", "2", "y"), None)
-    with open_rejects(source.rejects_path) as rejects:
+    with open_rejects(source) as rejects:
         assert list(read_ids(source, CUSTOMER_IDS, rejects.add)) == [1, 2]
     assert rejects.path.read_text() == "x\ny\n"
 
@@ -303,8 +302,8 @@ def test_output_is_input(tmp_path, suffix):
     fmt = suffix.split(".")[1]
 
     def written(columns, rows):
-        path = tmp_path / f"{columns.keys()}{suffix}"
-        with open_output(fmt, str(path), columns) as output:
+        path = tmp_path / f"{columns}{suffix}"
+        with Output(fmt, str(path)).open(columns) as output:
             for row in rows:
                 output.write(row)
         return path
@@ -496,7 +495,7 @@ def test_a_missing_file_is_named(tmp_path, name):
     assert refusal(tmp_path / name) == f"cannot read {tmp_path / name}: No such file or directory"
     assert refusal(tmp_path) == f"cannot read {tmp_path}: Is a directory"
     assert "File name too long" in refusal("x" * 300 + name)
-    assert choose_source((), "x" * 300).rejects_path == Path("bcshopper.rejects.txt")
+    assert choose_source((), "x" * 300).rejects_path(".txt") == Path("bcshopper.rejects.txt")
 
 
 def test_json_is_read_without_the_compiled_parser_too(write, monkeypatch):

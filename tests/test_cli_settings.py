@@ -46,6 +46,7 @@ def section(sandbox, *lines, name="shop"):
 def test_the_token_comes_from_a_variable_a_file_or_a_command(configured, sandbox, tmp_path, way):
     """None of which shows in a list of processes."""
     (tmp_path / "token").write_text(f"{sandbox.access_token}\n")
+    (tmp_path / "token").chmod(0o600)
     words = [sys.executable, "-c", f"print('{sandbox.access_token}')"]
     line, changes = {
         "default variable": ("", {"BIGCOMMERCE_ACCESS_TOKEN": sandbox.access_token}),

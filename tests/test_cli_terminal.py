@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
 
 import pytest
@@ -36,6 +37,7 @@ class AtTerminal:
     def __init__(self, *arguments, sandbox=None, stdin=None, stdout=None, **changes):
         self._keyboard, side = pty.openpty()
         self._shown = []
+        self._times = []
         self.process = subprocess.Popen(
             [sys.executable, "-c", _TAKES_THE_TERMINAL, *BCSHOPPER, *map(str, arguments)],
             env=environment(sandbox, **{"TERM": "xterm", "COLUMNS": "120", **changes}),
@@ -50,6 +52,14 @@ class AtTerminal:
         with suppress(OSError):  # the other side is closed
             while block := os.read(self._keyboard, 4096):
                 self._shown.append(block)
+                self._times.append(time.monotonic())
+
+    @property
+    def looks(self):
+        """What was shown, piece by piece, with the time of each."""
+        return [(at, block.decode(errors="replace")) for at, block in zip(
+            self._times, self._shown, strict=False
+        )]  # fmt: skip
 
     @property
     def shown(self):
@@ -130,6 +140,35 @@ def test_bars_say_when_they_wait_for_quota(ids):
         with AtTerminal(*command, sandbox=sandbox, stdout=subprocess.DEVNULL) as terminal:
             assert terminal.end() == 0
             assert re.search(r"quota 0/2, waits \d s for it", terminal.text)
+
+
+@pytest.mark.parametrize(
+    ("count", "quota"),
+    [(20_000, 100), pytest.param(300_000, 300, marks=pytest.mark.long)],
+)
+def test_the_time_left_is_right_from_the_second_window_on(tmp_path, count, quota):
+    """With a scaled quota, in true time: within a fifth of the truth, or 1.5 s, at every look."""
+    window = 2.0
+    file = tmp_path / "ids.txt"
+    file.write_text("".join(f"{i}\n" for i in range(1, count + 1)))
+    with Sandbox(customers=count, rules=Rules(quota=quota, window=window)) as sandbox:
+        command = ["create", "--from", file, "--output", tmp_path / "out"]
+        with AtTerminal(*command, sandbox=sandbox) as terminal:
+            assert terminal.end() == 0
+            looks = [
+                (at, re.findall(r"(\d+)/s .*?(\d+):(\d\d):(\d\d)", text.replace(",", "")))
+                for at, text in terminal.looks
+            ]
+    looks = [
+        (at, int(hours) * 3600 + int(minutes) * 60 + int(seconds))
+        for at, found in looks
+        for _, hours, minutes, seconds in found[-1:]
+    ]
+    began, ended = looks[0][0], looks[-1][0]
+    seen = [(left, ended - at) for at, left in looks if at > began + window]
+    assert len(seen) > 20
+    for left, true in seen:
+        assert abs(left - true) <= max(0.2 * true, 1.5), seen
 
 
 @pytest.mark.parametrize("option", ["--quiet", "--log-json"])
