@@ -5,6 +5,7 @@ import random
 import signal
 import subprocess
 from collections import Counter
+from contextlib import suppress
 
 import pytest
 
@@ -124,9 +125,10 @@ def test_a_full_disk_accounts_for_every_id(sandbox, ids, tmp_path):
     sandbox.faults.clear()
     room = journal.stat().st_size // 512 + 20
     limited = ["sh", "-c", f'ulimit -f {room}; exec "$@"', "sh", *BCSHOPPER]
-    with out.open("w") as file, subprocess.Popen(
-        ["sh", "-c", "cat", "sh"], stdin=subprocess.PIPE, stdout=file
-    ) as cat:  # the rows have room
+    with (
+        out.open("w") as file,
+        subprocess.Popen(["sh", "-c", "cat", "sh"], stdin=subprocess.PIPE, stdout=file) as cat,
+    ):  # the rows have room
         done = subprocess.run(
             [*limited, *map(str, command)], env=environment(sandbox), stdout=cat.stdin,
             stderr=subprocess.PIPE, text=True, check=False, timeout=60,
@@ -179,15 +181,11 @@ def interrupt_twice(sandbox, ids, tmp_path, rng):
 
 def with_delay(process, seconds):
     """Wait, unless it ends before."""
-    try:
+    with suppress(subprocess.TimeoutExpired):
         process.wait(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        pass
 
 
-@pytest.mark.parametrize(
-    ("seed", "times"), [(1, 8), pytest.param(2, 200, marks=pytest.mark.long)]
-)
+@pytest.mark.parametrize(("seed", "times"), [(1, 8), pytest.param(2, 200, marks=pytest.mark.long)])
 def test_two_interrupts_never_hang(sandbox, ids, tmp_path, seed, times):
     """Whatever the job is at, and whichever they are; none of them prints a traceback."""
     sandbox.seed(profiles=2000)
