@@ -1,11 +1,11 @@
 """What stops a job leaves a whole account behind, and a second interrupt ends it at once."""
 
-import contextlib
 import json
 import random
 import signal
 import subprocess
 from collections import Counter
+from contextlib import suppress
 
 import pytest
 
@@ -181,7 +181,7 @@ def interrupt_twice(sandbox, ids, tmp_path, rng):
 
 def with_delay(process, seconds):
     """Wait, unless it ends before."""
-    with contextlib.suppress(subprocess.TimeoutExpired):
+    with suppress(subprocess.TimeoutExpired):
         process.wait(timeout=seconds)
 
 

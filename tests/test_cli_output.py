@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bcshopper import Outcome, ShopperProfile, Status
-from bcshopper._cli._formats import FORMATS
+from bcshopper._cli._formats import DELIMITERS, FORMATS
 from bcshopper._cli._output import (
     LOOKUP_COLUMNS,
     OUTCOME_COLUMNS,
@@ -84,20 +84,30 @@ def piped():
 
 @given(given=st.lists(outcomes, max_size=5))
 @pytest.mark.parametrize("suffix", ["", ".gz"])
-@pytest.mark.parametrize("fmt", ["jsonl", "json", "csv"])
+@pytest.mark.parametrize("fmt", ["jsonl", "json", "csv", "tsv"])
 def test_rows_are_read_back_as_they_were_written(folder, fmt, suffix, given):
     """Any text of a server's included: quotes, line ends, control characters, half surrogates."""
     rows = [outcome_row(outcome) for outcome in given]
     data = write(folder / f"out{suffix}", fmt, rows)
     text = (gzip.decompress(data) if suffix else data).decode()
-    if fmt == "csv":
-        header, *read = csv.reader(io.StringIO(text, newline=""))
+    if fmt in DELIMITERS:
+        header, *read = csv.reader(io.StringIO(text, newline=""), delimiter=DELIMITERS[fmt])
         assert header == list(OUTCOME_COLUMNS)
         assert read == [["" if v is None else str(v) for v in row.values()] for row in rows]
         return
     read = json.loads(text) if fmt == "json" else [json.loads(x) for x in text.split("\n")[:-1]]
     assert read == [plain(row) for row in rows]
     assert text.count("\n") == len(rows) + (2 if rows else 1) * (fmt == "json")
+
+
+def test_a_table_is_as_wide_as_its_cells(folder):
+    """And grows with them; no column has room that nobody needs."""
+    rows = [outcome_row(Outcome(7, Status.CREATED, ONE)) for _ in range(1000)]
+    rows.append(outcome_row(Outcome(123456789, Status.REJECTED)))
+    header, first, *_, last = write(folder / "t", "table", rows).decode().splitlines()
+    assert header == f"ITEM  STATUS   {'PROFILE_ID':<36}  ERROR"
+    assert first == f"7     created  {ONE}  -"
+    assert last == "123456789  rejected  -" + " " * 37 + "-"
 
 
 @given(given=st.lists(outcomes, min_size=1, max_size=5))
@@ -159,6 +169,8 @@ def test_no_rows_are_a_valid_document_too(folder, fmt, empty):
         (None, "a.CSV.gz", "csv"),
         (None, "a.json", "json"),
         (None, "a.json.GZ", "json"),
+        (None, "a.tsv", "tsv"),
+        (None, "a.tsv.gz", "tsv"),
         (None, "a.jsonl", "jsonl"),
         (None, "a.txt", "jsonl"),
         ("table", "a.csv", "table"),

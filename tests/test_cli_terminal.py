@@ -4,6 +4,7 @@ import json
 import os
 import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -116,6 +117,79 @@ def test_a_list_at_a_terminal_is_a_table(sandbox):
     ]
     for profile in sandbox.store.profiles:
         assert any(str(profile) in line for line in lines)
+
+
+@pytest.mark.parametrize("command", ["list", "create", "lookup", "page", "quota"])
+def test_rows_fit_80_columns(command):
+    """Where ids don't, their beginnings stand for them; errors are cut, and not said again."""
+    with Sandbox(customers=400, profiles=120, rules=Rules(quota=450)) as sandbox:
+        ids = [1, 130, 99999] if command in {"create", "lookup"} else []
+        with AtTerminal(command, *ids, sandbox=sandbox, COLUMNS="80") as terminal:
+            assert terminal.end() == (command == "create")
+            lines = terminal.text.replace("\r", "\n").splitlines()
+        table = [line for line in lines if "━" not in line and " requests, " not in line]
+        assert max(map(len, table)) <= 80
+        if command == "create":
+            assert any("exists    e3e70682…   -" in line for line in lines)
+            assert terminal.text.count("Customer `99999` does not exist") == 1
+
+
+def test_a_bar_fits_80_columns(ids):
+    """With all that it has to say."""
+    with Sandbox(customers=400, rules=Rules(quota=3, window=2.0)) as sandbox:
+        command = ["create", "--from", ids]
+        with AtTerminal(*command, sandbox=sandbox, stdout=subprocess.DEVNULL,
+                        COLUMNS="80") as terminal:  # fmt: skip
+            assert terminal.end() == 0
+            bars = [line for line in re.split(r"[\r\n]", terminal.text) if "━" in line]
+        assert any("0/3, waits" in bar for bar in bars)
+        assert max(map(len, bars)) <= 80
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
+def test_tab_completes_files_and_profiles(tmp_path):
+    """At a prompt of bash, with the script that the command prints."""
+    (tmp_path / "customers-of-may.csv").write_text("customer_id\n")
+    (tmp_path / "bcshopper").mkdir()
+    (tmp_path / "bcshopper" / "config.toml").write_text("[profiles.staging]\n[profiles.shop]\n")
+    command = tmp_path / "bin" / "bcshopper"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m bcshopper "$@"\n')
+    command.chmod(0o755)
+    keyboard, side = pty.openpty()
+    shell = subprocess.Popen(
+        ["bash", "--norc", "-i"], stdin=side, stdout=side, stderr=side, cwd=tmp_path,
+        env=environment(PATH=f"{command.parent}:{os.environ['PATH']}", PS1="> ",
+                        XDG_CONFIG_HOME=str(tmp_path), TERM="dumb"),
+    )  # fmt: skip
+    os.close(side)
+    shown = b""
+
+    def expect(words):
+        nonlocal shown
+        end = time.monotonic() + 30
+        while words not in shown:
+            assert time.monotonic() < end, shown
+            if select.select([keyboard], [], [], 0.1)[0]:
+                shown += os.read(keyboard, 4096)
+        shown = shown.partition(words)[2]
+
+    try:
+        os.write(keyboard, b'eval "$(bcshopper completion bash)"; echo rea""dy\n')
+        expect(b"\nready")
+        for typed, completed in [
+            (b"bcshopper create --from cust\t", b"customers-of-may.csv"),
+            (b"bcshopper list --output cust\t", b"customers-of-may.csv"),
+            (b"bcshopper list --profile sta\t", b"staging"),
+            (b"bcshopper create --jour\t", b"--journal"),
+        ]:
+            os.write(keyboard, typed)
+            expect(completed)
+            os.write(keyboard, b"\x15")  # clears the line
+    finally:
+        shell.kill()
+        shell.wait()
+        os.close(keyboard)
 
 
 def test_bars_tell_count_rate_time_left_and_quota(ids, tmp_path):

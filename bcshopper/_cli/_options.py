@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import textwrap
 from collections.abc import Callable
 from contextlib import suppress
@@ -206,9 +207,15 @@ def takes_ids(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]
 
 def _in_a_folder(_: click.Context, __: click.Parameter, path: Path | None) -> Path | None:
     """It is written last: too late to learn that it can't be."""
-    with suppress(OSError):  # which the writing tells of
-        if path is not None and not path.parent.is_dir():
-            raise click.BadParameter(f"there is no folder {path.parent}")
+    if path is None:
+        return None
+    if not os.path.isdir(path.parent):  # noqa: PTH112 - never raises
+        raise click.BadParameter(f"there is no folder {path.parent}")
+    try:
+        path.lstat()
+    except OSError as error:
+        if not isinstance(error, FileNotFoundError):
+            raise click.BadParameter(f"cannot write {path}: {error.strerror}") from None
     return path
 
 

@@ -247,6 +247,7 @@ def _items(stream: _Stream, label: str, pick: _Pick) -> Iterator[Record]:
                 f"{label} is no JSON array of ids or of objects, nor an object whose 'data' is one"
             )
         depth = count = 0
+        where, builder = label, ijson.ObjectBuilder()
         for event, value in events:
             if depth == 0:
                 if event == "end_array":
