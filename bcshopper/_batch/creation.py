@@ -299,7 +299,9 @@ class _Creation(Generic[ItemT]):
         if isinstance(error, NotFoundError) and (is_lone or not self._was_there):
             await self._make_sure_it_is_there()
         if self._creates.find is None:
-            return await self._settle_refused({items[0]: error}) if is_lone else Refusal(items, error)
+            return (
+                await self._settle_refused({items[0]: error}) if is_lone else Refusal(items, error)
+            )
         if is_lone and (
             not self._looked_up
             or items[0] in self._known
