@@ -147,7 +147,10 @@ def read_verdict(
     if not silent or refused:
         return Verdict(created, refused, doubtful, silent)
     if refusing or problems:
-        error = api_error(request, reply)
+        reasons = [api_error(request, reply, problem) for problem in problems]
+        reasons = reasons or [api_error(request, reply)]
+        # Where the server failed for some, and does not say for whom, it may be for any of them.
+        error = next((e for e in reasons if effect_of(e) is not Effect.REFUSED), reasons[0])
         if effect_of(error) is Effect.REFUSED and not doubtful:
             return Verdict(created, refused, doubtful, silent, error)
         doubtful.update(dict.fromkeys(silent, error))
