@@ -38,9 +38,7 @@ class MemberVerbs:
 
     def pages(self, document: type[ListDocument[RowT]], limit: int) -> Pages[RowT]:
         """The list of members, in the order of joining."""
-        return Pages(
-            self.transport, self.requests.page, document, limit, ordered_by_creation=False
-        )
+        return Pages(self.transport, self.requests.page, document, limit, ordered_by_creation=False)
 
     def add(self) -> Batch[UUID]:
         """A run that puts profiles into the segment."""

@@ -210,6 +210,19 @@ async def test_what_stays_unanswered_is_unknown():
         assert counts(sandbox) == {("POST", MEMBERS): 3}
 
 
+@pytest.mark.parametrize("inner", [429, 500, 503])
+@pytest.mark.parametrize("outer", [207, 409])
+@pytest.mark.parametrize("applied", [True, False])
+@pytest.mark.parametrize("names_items", [True, False])
+async def test_an_inner_error_of_the_servers_own_is_a_doubt(inner, outer, applied, names_items):
+    """Whoever it is for is not called a member for it, but sent again."""
+    async with opened(profiles=60, names_items=names_items) as (sandbox, session, segment):
+        sandbox.faults.queue(Fault.partial(inner, 1, 7, outer=outer, applied=applied))
+        report = await session.segments.members(segment.id).add(ids_of(sandbox))
+        assert len(report.added) == (58 if applied else 60)
+        assert len(members_of(sandbox, segment)) == 60
+
+
 @pytest.mark.parametrize("names_items", [True, False])
 @pytest.mark.parametrize("unknown_items", ["404", "422"])
 async def test_a_profile_that_vanished_is_rejected_and_the_others_are_added(
