@@ -4,6 +4,7 @@ A map of the rooms; imports only point down:
 
     sandbox  _cli         a whole store in this process; the command line
     _session              Session: one store, one token, one connection pool
+    _segments             session.segments: the verbs, and who is in them; sync
     _profiles             session.shopper_profiles: the verbs, and single calls sent together
     _customers            GET /customers: who has a profile
     _listing  _batch      a list of the API, page by page; any number of ids, one outcome each
@@ -15,10 +16,11 @@ A map of the rooms; imports only point down:
 from bcshopper import errors
 from bcshopper._customers import Customers
 from bcshopper._listing import Paginator
-from bcshopper._models import Customer, Page, Pagination, ShopperProfile
-from bcshopper._outcomes import BatchReport, Outcome, Status
+from bcshopper._models import Customer, Page, Pagination, Segment, ShopperProfile
+from bcshopper._outcomes import BatchReport, Outcome, Status, SyncPlan, SyncReport
 from bcshopper._profiles import Coalescer, ShopperProfiles
 from bcshopper._quota import QuotaPolicy, QuotaSnapshot
+from bcshopper._segments import SegmentMembers, Segments
 from bcshopper._session import Session
 from bcshopper._transport import RetryPolicy, SessionStats
 from bcshopper._version import __version__
@@ -36,11 +38,16 @@ __all__ = [
     "QuotaPolicy",
     "QuotaSnapshot",
     "RetryPolicy",
+    "Segment",
+    "SegmentMembers",
+    "Segments",
     "Session",
     "SessionStats",
     "ShopperProfile",
     "ShopperProfiles",
     "Status",
+    "SyncPlan",
+    "SyncReport",
     "__version__",
 ]
 __all__ += errors.__all__

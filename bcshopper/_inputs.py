@@ -102,6 +102,19 @@ def profile_id(value: Any) -> UUID:
     Raises:
         InvalidInputError: it is neither a UUID nor the text of one.
     """
+    return _uuid("profile", value)
+
+
+def segment_id(value: Any) -> UUID:
+    """Check a segment id.
+
+    Raises:
+        InvalidInputError: it is neither a UUID nor the text of one.
+    """
+    return _uuid("segment", value)
+
+
+def _uuid(what: str, value: Any) -> UUID:
     if isinstance(value, UUID):
         return UUID(int=value.int)  # a subclass may print as it likes
     try:
@@ -109,7 +122,7 @@ def profile_id(value: Any) -> UUID:
             return UUID(value)
     except ValueError:
         pass
-    raise InvalidInputError(f"{shown(value)} is not a profile id: give a UUID or its text")
+    raise InvalidInputError(f"{shown(value)} is not a {what} id: give a UUID or its text")
 
 
 class _Short(reprlib.Repr):

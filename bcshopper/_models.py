@@ -71,6 +71,27 @@ class Customer:
 
 
 @attrs.frozen
+class Segment:
+    """A group of shopper profiles, which promotions can target.
+
+    See https://developer.bigcommerce.com/docs/rest-management/customer-segmentation/segments
+
+    Attributes:
+        id: the segment's id.
+        name: its name; no other segment of the store has it.
+        description: its description; None if the API did not say.
+        created_at: when it was created, with its offset; None if the API did not say.
+        updated_at: when it was last updated, with its offset; None if the API did not say.
+    """
+
+    id: UUID = attrs.field(metadata={DISTINCT: lambda rows: {row.id.int for row in rows}})
+    name: str
+    description: str | None = None
+    created_at: AwareDatetime | None = None
+    updated_at: AwareDatetime | None = None
+
+
+@attrs.frozen
 class Pagination:
     """Where a page stands in its list, in the server's words.
 

@@ -25,9 +25,14 @@ class Status(Enum):
     """The customer has a profile that this call did not create, or can't know to have created.
 
     Without `profile_id` where the server's words say so and no look-up finds it; `error` says why.
+    Of members: in the segment, where this call did not put it, or can't know to have.
     """
     DELETED = "deleted"
-    """No such profile exists any more."""
+    """No such profile, or segment, exists any more."""
+    ADDED = "added"
+    """In the segment, where this call has put it."""
+    REMOVED = "removed"
+    """Not in the segment any more."""
     REJECTED = "rejected"
     """The server said no to this id; nothing was changed, nor would it be next time."""
     UNKNOWN = "unknown"
@@ -36,7 +41,7 @@ class Status(Enum):
     """Not sent, or turned away for a reason that is no id's own; nothing was changed."""
 
 
-GOOD = frozenset({Status.CREATED, Status.EXISTS, Status.DELETED})
+GOOD = frozenset({Status.CREATED, Status.EXISTS, Status.DELETED, Status.ADDED, Status.REMOVED})
 """What is as the call promises."""
 
 
@@ -45,7 +50,8 @@ class Outcome(Generic[ItemT_co]):
     """What became of one id.
 
     Attributes:
-        item: the id: a customer id for `create`; a profile id, as a `UUID`, for `delete`.
+        item: the id: of a customer for `create`, `sync` and all else that takes customers; of a
+            profile or a segment, as a `UUID`, for the others.
         status: what became of it.
         profile_id: the profile's id, where it is known.
         profile: the profile, where the API gave it whole.
@@ -60,7 +66,7 @@ class Outcome(Generic[ItemT_co]):
 
     @property
     def ok(self) -> bool:
-        """Whether the id is as the call promises: created, existing or deleted."""
+        """Whether the id is as the call promises: created, existing, deleted, added or removed."""
         return self.status in GOOD
 
 
@@ -84,6 +90,16 @@ class BatchReport(Sequence[Outcome[ItemT_co]]):
     def deleted(self) -> tuple[Outcome[ItemT_co], ...]:
         """The outcomes with `Status.DELETED`."""
         return self._having(Status.DELETED)
+
+    @property
+    def added(self) -> tuple[Outcome[ItemT_co], ...]:
+        """The outcomes with `Status.ADDED`."""
+        return self._having(Status.ADDED)
+
+    @property
+    def removed(self) -> tuple[Outcome[ItemT_co], ...]:
+        """The outcomes with `Status.REMOVED`."""
+        return self._having(Status.REMOVED)
 
     @property
     def failed(self) -> tuple[Outcome[ItemT_co], ...]:
@@ -117,7 +133,7 @@ class BatchReport(Sequence[Outcome[ItemT_co]]):
 
     @staticmethod
     def from_exception(error: BaseException) -> BatchReport[Any] | None:
-        """The report that a failed or interrupted `create` or `delete` left on its exception.
+        """The report that a failed or interrupted batch left on its exception.
 
         Takes what `except` caught: a `BatchError`, the `asyncio.CancelledError` of a cancelled
         call, or the `TimeoutError` that `asyncio.timeout` makes of it. None if there is none.
@@ -153,4 +169,41 @@ class BatchReport(Sequence[Outcome[ItemT_co]]):
         return iter(self.outcomes)
 
     def __repr__(self) -> str:
-        return f"<BatchReport of {len(self)}: {self._summary()}>"
+        return f"<{type(self).__name__} of {len(self)}: {self._summary()}>"
+
+
+class SyncReport(BatchReport[int]):
+    """What `sync` came to: one outcome per customer who was to be in the segment, or was in it.
+
+    First those who were to be in it, in the order in which they were given: `added`, `existing` or
+    `failed`; then those who had to go: `removed` or `failed`.
+    """
+
+    __slots__ = ()
+
+
+@attrs.frozen(repr=False)
+class SyncPlan:
+    """What `sync` would do to a segment, by customer.
+
+    Attributes:
+        to_create: those who would be given a profile first; all of them are in `to_add`, too.
+            Whether the store knows them shows only when it is asked to.
+        to_add: those who would be added, in the order in which they were given.
+        to_remove: those who would be removed.
+        unchanged: how many are in and would stay.
+        requests: writes that this would take.
+    """
+
+    to_create: tuple[int, ...]
+    to_add: tuple[int, ...]
+    to_remove: tuple[int, ...]
+    unchanged: int
+    requests: int
+
+    def __repr__(self) -> str:
+        return (
+            f"<SyncPlan: {len(self.to_create)} to create, {len(self.to_add)} to add, "
+            f"{len(self.to_remove)} to remove, {self.unchanged} unchanged; "
+            f"{self.requests} requests>"
+        )

@@ -17,6 +17,7 @@ from bcshopper._inputs import check_count, check_kind, check_number, shown
 from bcshopper._profiles import ShopperProfiles
 from bcshopper._quota import QuotaPolicy, QuotaSnapshot, check_shared
 from bcshopper._secret import Secret
+from bcshopper._segments import Segments
 from bcshopper._transport import RetryPolicy, SessionStats, Transport, Wire
 from bcshopper.errors import InvalidInputError
 from bcshopper.events import Event
@@ -37,7 +38,7 @@ class SessionSettings(TypedDict, total=False):
 
 
 class Session:
-    """A client of one store's shopper profiles.
+    """A client of one store's shopper profiles and segments.
 
     Use it with `async with`, or call `aclose()` when done. Make one per store and event loop, and
     share it: all of its calls pass through one gate.
@@ -59,6 +60,7 @@ class Session:
     Attributes:
         shopper_profiles: the store's shopper profiles.
         customers: its customers: who has a profile, and who is in which segment.
+        segments: the store's segments, and who is in them.
 
     Raises:
         InvalidInputError: an argument is refused.
@@ -108,6 +110,7 @@ class Session:
         self._root = self._base_url / "stores" / store_hash / "v3"
         self.shopper_profiles = ShopperProfiles(self._transport, self._root, store_hash)
         self.customers = Customers(self._transport, self._root)
+        self.segments = Segments(self._transport, self._root, store_hash)
 
     @classmethod
     def from_env(cls, **settings: Unpack[SessionSettings]) -> Self:

@@ -7,6 +7,7 @@
     │   └── RequestTimeoutError (also a TimeoutError) ... within the session's timeout
     ├── ResponseFormatError                           an answer that the API does not document
     ├── BatchError                                    some ids of a batch failed; has the report
+    ├── TooManyRemovalsError                          a sync was not begun; has the plan
     └── APIError                                      the API said no
         ├── BadRequestError        400
         ├── AuthenticationError    401
@@ -28,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from bcshopper._outcomes import BatchReport
+    from bcshopper._outcomes import BatchReport, SyncPlan
 
 __all__ = [
     "APIError",
@@ -46,6 +47,7 @@ __all__ = [
     "ResponseFormatError",
     "ServerError",
     "SessionClosedError",
+    "TooManyRemovalsError",
     "TransportError",
     "UnprocessableError",
 ]
@@ -127,7 +129,7 @@ class ResponseFormatError(BCShopperError):
 
 
 class BatchError(BCShopperError):
-    """Some ids of a `create` or `delete` failed.
+    """Some ids of a batch failed.
 
     Attributes:
         report: what became of every id, the successful ones included.
@@ -136,6 +138,18 @@ class BatchError(BCShopperError):
     def __init__(self, message: str, report: BatchReport[Any]) -> None:
         super().__init__(message)
         self.report = report
+
+
+class TooManyRemovalsError(BCShopperError):
+    """A `sync` would remove a larger part of the segment than `max_removed`; nothing was changed.
+
+    Attributes:
+        plan: what it would have done.
+    """
+
+    def __init__(self, message: str, plan: SyncPlan) -> None:
+        super().__init__(message)
+        self.plan = plan
 
 
 class APIError(BCShopperError):

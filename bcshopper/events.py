@@ -95,7 +95,7 @@ class ChunkDone:
     """A chunk of a batch is done, or was given up; a bad id in a stream is one of its own.
 
     Attributes:
-        verb: `create` or `delete`.
+        verb: `create`, `delete`, `add` or `remove`.
         outcomes: what became of each of its ids.
     """
 

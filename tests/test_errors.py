@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from bcshopper import BatchReport, Outcome, Status, errors
+from bcshopper import BatchReport, Outcome, Status, SyncPlan, errors
 from bcshopper.errors import (
     APIError,
     BatchError,
@@ -15,6 +15,7 @@ from bcshopper.errors import (
     RequestTimeoutError,
     ResponseFormatError,
     ServerError,
+    TooManyRemovalsError,
     TransportError,
 )
 
@@ -46,6 +47,8 @@ def example(cls):
     if cls is BatchError:
         failed = Outcome(1, Status.REJECTED, error=example(ConflictError))
         return cls("the message", BatchReport((failed, Outcome(2, Status.DELETED))))
+    if cls is TooManyRemovalsError:
+        return cls("the message", SyncPlan((1,), (1, 2), (3, 4), 1, 3))
     return cls("the message")
 
 

@@ -11,16 +11,16 @@ PUBLIC = {
         APIError AuthenticationError BCShopperError BadRequestError BatchError BatchReport
         Coalescer ConflictError Customer Customers InvalidInputError NotFoundError Outcome Page
         Pagination Paginator PayloadTooLargeError PermissionDeniedError QuotaPolicy QuotaSnapshot
-        RateLimitError RequestTimeoutError ResponseFormatError RetryPolicy ServerError Session
-        SessionClosedError SessionStats ShopperProfile ShopperProfiles Status TransportError
-        UnprocessableError
+        RateLimitError RequestTimeoutError ResponseFormatError RetryPolicy Segment SegmentMembers
+        Segments ServerError Session SessionClosedError SessionStats ShopperProfile ShopperProfiles
+        Status SyncPlan SyncReport TooManyRemovalsError TransportError UnprocessableError
         __version__
     """,
     "bcshopper.errors": """
         APIError AuthenticationError BCShopperError BadRequestError BatchError ConflictError
         InvalidInputError NotFoundError PayloadTooLargeError PermissionDeniedError RateLimitError
-        RequestTimeoutError ResponseFormatError ServerError SessionClosedError TransportError
-        UnprocessableError
+        RequestTimeoutError ResponseFormatError ServerError SessionClosedError TooManyRemovalsError
+        TransportError UnprocessableError
     """,
     "bcshopper.events": """
         ChunkDone Event QuotaWait RequestSent ResponseReceived RetryScheduled

@@ -14,6 +14,7 @@ FLOORS = [
     {"_listing", "_batch"},
     {"_customers"},
     {"_profiles"},
+    {"_segments"},
     {"_session"},
     {"bcshopper"},
     {"sandbox"},

@@ -141,6 +141,10 @@ class Batch(Generic[ItemT]):
         if chunks.failure is not None:
             raise chunks.failure
 
+    def under_way(self) -> list[Outcome[ItemT]]:
+        """Of a stream that was left early: what became of the ids of which it had not told."""
+        return [o for ledger in self._workers.values() for o in ledger.outcomes(self.fatal)]
+
     async def _run(self, ledgers: AsyncIterator[Ledger[ItemT]]) -> AsyncGenerator[Ledger[ItemT]]:
         """Settle ledgers, several at once, and yield each as soon as it is done."""
         room = asyncio.Semaphore(self._width)

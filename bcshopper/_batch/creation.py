@@ -34,6 +34,7 @@ from bcshopper.errors import (
     APIError,
     BCShopperError,
     ConflictError,
+    NotFoundError,
     ResponseFormatError,
     SessionClosedError,
     TransportError,
@@ -65,15 +66,19 @@ class Creates(Generic[ItemT]):
         request: makes the POST of these items.
         document: what its answer holds.
         item_of: the item that a row of the answer is of.
-        find: looks items up: the profile of each that the store knows, None if it has none.
+        find: looks items up: the profile of each that the store knows, None if it has none. None
+            itself where the server's word for an item is enough, because the request is repeatable.
         done: the status of an item that the answer holds.
+        is_there: asks for what the items are added to, and raises `NotFoundError` if it is gone;
+            None where a 404 can't be read as an answer about items.
     """
 
     request: Callable[[Sequence[ItemT]], Request]
     document: type[Created[ShopperProfile]]
     item_of: Callable[[ShopperProfile], ItemT]
-    find: Callable[[Sequence[ItemT], Watch], Awaitable[Mapping[ItemT, UUID | None]]]
+    find: Callable[[Sequence[ItemT], Watch], Awaitable[Mapping[ItemT, UUID | None]]] | None
     done: Status = Status.CREATED
+    is_there: Callable[[Watch], Awaitable[object]] | None = None
 
     async def settle(self, batch: Batch[ItemT], ledger: Ledger[ItemT]) -> None:
         """Settle every item of a chunk.
@@ -141,7 +146,10 @@ def read_verdict(
     if not silent or refused:
         return Verdict(created, refused, doubtful, silent)
     if refusing or problems:
-        error = api_error(request, reply)
+        reasons = [api_error(request, reply, problem) for problem in problems]
+        reasons = reasons or [api_error(request, reply)]
+        # Where the server failed for some, and does not say for whom, it may be for any of them.
+        error = next((e for e in reasons if effect_of(e) is not Effect.REFUSED), reasons[0])
         if effect_of(error) is Effect.REFUSED and not doubtful:
             return Verdict(created, refused, doubtful, silent, error)
         doubtful.update(dict.fromkeys(silent, error))
@@ -198,6 +206,7 @@ class _Creation(Generic[ItemT]):
         self._ledger = ledger
         self._looked_up = False
         self._asked_since = False  # the last POST
+        self._was_there = False
         self._tries = 0
         self._began: float | None = None  # when the first POST went out
         self._called_existing: dict[ItemT, APIError] = {}  # by the server, in these words
@@ -219,7 +228,7 @@ class _Creation(Generic[ItemT]):
                     request, read, self._watch(todo)
                 )
             except (APIError, TransportError, ResponseFormatError) as error:
-                if effect_of(error) is not Effect.UNKNOWN:
+                if effect_of(error) is not Effect.UNKNOWN or request.repeatable:
                     raise
                 todo = await self._recover(request, dict.fromkeys(todo, error))
                 continue
@@ -265,6 +274,14 @@ class _Creation(Generic[ItemT]):
             Those that stay in doubt, with the reason.
         """
         claims = {item: read_claim(error) for item, error in refused.items()}
+        if self._creates.find is None:
+            for item, claim in claims.items():
+                if claim in {Claim.EXISTS, Claim.MAYBE}:
+                    profile_id = item if isinstance(item, UUID) else None
+                    self._ledger.settle(item, Status.EXISTS, profile_id=profile_id)
+                else:
+                    self._reject(item, refused[item])
+            return {}
         failure = None
         if not {Claim.MISSING}.issuperset(claims.values()):
             failure = await self._settle_existing(self._ledger.pending)
@@ -292,7 +309,14 @@ class _Creation(Generic[ItemT]):
             Those that stay in doubt, with the reason; the rest may be resent. Or the refusal, if
             nothing explains it.
         """
-        if len(items) == 1 and (
+        is_lone = len(items) == 1
+        if isinstance(error, NotFoundError) and (is_lone or not self._was_there):
+            await self._make_sure_it_is_there()
+        if self._creates.find is None:
+            return (
+                await self._settle_refused({items[0]: error}) if is_lone else Refusal(items, error)
+            )
+        if is_lone and (
             not self._looked_up
             or items[0] in self._known
             or read_claim(error) in {Claim.EXISTS, Claim.MAYBE}
@@ -334,8 +358,21 @@ class _Creation(Generic[ItemT]):
                 self._ledger.settle(item, Status.EXISTS, error=reason)
         return ()
 
+    async def _make_sure_it_is_there(self) -> None:
+        """After a 404 that names nobody: only an answer from then on tells what it is about."""
+        if self._creates.is_there is None:
+            return
+        self._ledger.is_looked_up = True
+        try:
+            await self._creates.is_there(Watch(going_out=self._batch.check))
+        finally:
+            self._ledger.is_looked_up = False
+        self._was_there = True
+
     async def _settle_existing(self, items: Sequence[ItemT]) -> BCShopperError | None:
         """Settle those who have a profile; return why that could not be learnt."""
+        if self._creates.find is None:
+            return None
         self._looked_up = self._asked_since = self._ledger.is_looked_up = True
         watch = Watch(going_out=self._batch.check)
         try:

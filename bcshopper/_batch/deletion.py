@@ -20,7 +20,7 @@ _DIVISIBLE = frozenset({400, 404, 409, 413, 414, 422})
 
 
 class IsThere:
-    """Whether a 404 must mean the ids, because what they are looked for in is there: asked once.
+    """Makes sure that a 404 must mean the ids: what they are looked for in is there. Asks once.
 
     Args:
         ask: reads it; raises `NotFoundError` if it is not there.
@@ -29,18 +29,24 @@ class IsThere:
     def __init__(self, ask: Callable[[Watch], Awaitable[object]]) -> None:
         self._ask = ask
         self._asking = asyncio.Lock()
-        self._answer: bool | None = None
+        self._was_asked = False
+        self._missing: NotFoundError | None = None
 
-    async def __call__(self, watch: Watch) -> bool:
-        """Ask, unless that was done before."""
+    async def __call__(self, watch: Watch) -> None:
+        """Ask, unless that was done before.
+
+        Raises:
+            NotFoundError: it is not there.
+        """
         async with self._asking:
-            if self._answer is None:
+            if not self._was_asked:
                 try:
                     await self._ask(watch)
-                    self._answer = True
-                except NotFoundError:
-                    self._answer = False
-            return self._answer
+                except NotFoundError as error:
+                    self._missing = error
+                self._was_asked = True
+        if self._missing is not None:
+            raise self._missing
 
 
 @attrs.frozen
@@ -49,13 +55,15 @@ class Deletes:
 
     Attributes:
         request: makes the DELETE of these ids.
-        is_there: whether a 404 must mean the ids.
+        is_there: makes sure that a 404 must mean the ids.
         done: the status of what is gone.
+        of_profiles: whether the ids are those of profiles.
     """
 
     request: Callable[[Sequence[UUID]], Request]
     is_there: IsThere
     done: Status = Status.DELETED
+    of_profiles: bool = True
 
     async def settle(self, batch: Batch[UUID], ledger: Ledger[UUID]) -> None:
         """Settle every id of a chunk.
@@ -69,7 +77,7 @@ class Deletes:
 
         def reject(one: UUID, error: APIError) -> None:
             if isinstance(error, NotFoundError):
-                ledger.settle(one, self.done, profile_id=one)
+                self._settle_gone(ledger, one)
             else:
                 ledger.refused([one], error)
 
@@ -83,18 +91,23 @@ class Deletes:
         except APIError as error:
             if error.status not in _DIVISIBLE:
                 raise
-            if isinstance(error, NotFoundError) and not await self._is_there(batch, ledger, ids):
-                raise
+            if isinstance(error, NotFoundError):
+                await self._make_sure_it_is_there(batch, ledger, ids)
             return Refusal(ids, error)
         for one in ids:
-            ledger.settle(one, self.done, profile_id=one)
+            self._settle_gone(ledger, one)
         return None
 
-    async def _is_there(
+    def _settle_gone(self, ledger: Ledger[UUID], one: UUID) -> None:
+        ledger.settle(one, self.done, profile_id=one if self.of_profiles else None)
+
+    async def _make_sure_it_is_there(
         self, batch: Batch[UUID], ledger: Ledger[UUID], ids: Sequence[UUID]
-    ) -> bool:
+    ) -> None:
         try:
-            return await self.is_there(Watch(going_out=batch.check))
+            await self.is_there(Watch(going_out=batch.check))
+        except NotFoundError:
+            raise
         except BCShopperError as error:
             ledger.doubt(ids, error)  # whether they are gone, or all of it, nobody can tell
             raise

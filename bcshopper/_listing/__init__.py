@@ -7,6 +7,7 @@ from bcshopper._listing.pages import (
     NO_ERRORS,
     ListDocument,
     Pages,
+    Row,
     page_of,
     read_list,
     read_page,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from typing import Any
@@ -9,7 +10,7 @@ from uuid import UUID
 
 from yarl import URL
 
-from bcshopper._batch import MAX_PER_WRITE, Batch, Created, Creates, Deletes, IsThere
+from bcshopper._batch import Batch, Deletes, IsThere
 from bcshopper._customers import CustomerRequests, Lookup
 from bcshopper._inputs import (
     AnyIterable,
@@ -17,8 +18,8 @@ from bcshopper._inputs import (
     check_number,
     collect,
     customer_id,
-    profile_id,
 )
+from bcshopper._inputs import profile_id as parse_profile_id
 from bcshopper._listing import (
     MAX_LIMIT,
     ListDocument,
@@ -28,9 +29,10 @@ from bcshopper._listing import (
     paginate,
     read_list,
 )
-from bcshopper._models import Page, ShopperProfile
+from bcshopper._models import Page, Segment, ShopperProfile
 from bcshopper._outcomes import BatchReport, Outcome
 from bcshopper._profiles.coalescer import Coalescer
+from bcshopper._profiles.creation import ProfileCreation
 from bcshopper._profiles.wire import ProfileRequests
 from bcshopper._transport import Reply, Transport, Watch, read_no_body
 from bcshopper.errors import InvalidInputError
@@ -50,12 +52,7 @@ class ShopperProfiles:
         self._requests = ProfileRequests(root)
         self._lookup = Lookup(transport, CustomerRequests(root))
         self._store_hash = store_hash
-        self._creates = Creates(
-            request=self._requests.create,
-            document=Created[ShopperProfile],
-            item_of=lambda profile: profile.customer_id,
-            find=self._lookup.find,
-        )
+        self._creation = ProfileCreation(self._requests, self._lookup)
 
     def list(
         self,
@@ -218,6 +215,22 @@ class ShopperProfiles:
                 pass
         return result
 
+    def segments(self, profile_id: UUID | str) -> Paginator[Segment]:
+        """List the segments that a profile is in; nothing is sent before it is iterated.
+
+        Args:
+            profile_id: a UUID, or its text.
+
+        Returns:
+            A `Paginator`; iterating it raises `NotFoundError` if there is no such profile.
+
+        Raises:
+            InvalidInputError: it is not a profile id.
+        """
+        request = functools.partial(self._requests.segments_page, parse_profile_id(profile_id))
+        pages = Pages(self._transport, request, ListDocument[Segment], MAX_LIMIT)
+        return paginate(pages, first=1, prefetch=None, consistent=False)
+
     def coalesce(
         self, *, max_delay: float = 0.05, max_pending: int = 10_000, shutdown_timeout: float = 30.0
     ) -> Coalescer:
@@ -258,21 +271,11 @@ class ShopperProfiles:
     def _pages(self, limit: int) -> Pages[ShopperProfile]:
         return Pages(self._transport, self._requests.page, _Profiles, limit)
 
-    def _creation(self, on_send: Callable[[], None] = lambda: None) -> Batch[int]:
-        return Batch(
-            "create",
-            self._transport,
-            parse=customer_id,
-            size=MAX_PER_WRITE,
-            settle=self._creates.settle,
-            on_send=on_send,
-        )
-
     def _deletion(self, on_send: Callable[[], None] = lambda: None) -> Batch[UUID]:
         return Batch(
             "delete",
             self._transport,
-            parse=profile_id,
+            parse=parse_profile_id,
             size=self._requests.delete_capacity,
             settle=Deletes(self._requests.delete, IsThere(self._ask_for_one)).settle,
             on_send=on_send,

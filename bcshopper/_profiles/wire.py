@@ -36,6 +36,11 @@ class ProfileRequests:
         """One page of the store's profiles."""
         return page_of(self.url, number, limit)
 
+    def segments_page(self, profile_id: UUID, number: int, limit: int) -> Request:
+        """One page of the segments that a profile is in."""
+        request = page_of(self.url / str(profile_id) / "segments", number, limit)
+        return attrs.evolve(request, hints={404: f"shopper profile {profile_id} does not exist"})
+
     def create(self, customer_ids: Sequence[int]) -> Request:
         """A profile for each customer."""
         items = [{"customer_id": customer_id} for customer_id in customer_ids]

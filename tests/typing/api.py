@@ -22,10 +22,16 @@ from bcshopper import (
     QuotaSnapshot,
     RateLimitError,
     RetryPolicy,
+    Segment,
+    SegmentMembers,
+    Segments,
     Session,
     SessionStats,
     ShopperProfile,
     Status,
+    SyncPlan,
+    SyncReport,
+    TooManyRemovalsError,
 )
 from bcshopper.events import ChunkDone, Event, RetryScheduled
 from bcshopper.sandbox import Fault, Rules, Sandbox
@@ -98,6 +104,41 @@ async def main() -> None:
             assert_type(error.retry_after, float | None)
         except APIError as error:
             assert_type(error.errors, dict[str, str])
+
+
+async def segments_and_members(session: Session, ids: Sequence[UUID]) -> None:
+    segments = session.segments
+    assert_type(segments, Segments)
+    assert_type(segments.list(consistent=True), Paginator[Segment])
+    assert_type(await segments.page(), Page[Segment])
+    vip = await segments.ensure("VIP", description="text")
+    assert_type(vip, Segment)
+    assert_type(vip.description, str | None)
+    assert_type(await segments.find("VIP"), Segment | None)
+    assert_type(await segments.get(str(vip.id)), Segment)
+    assert_type(await segments.update(vip.id, name="new"), Segment)
+    assert_type(await segments.delete([vip.id]), BatchReport[UUID])
+    assert_type(session.shopper_profiles.segments(ids[0]), Paginator[Segment])
+    members = segments.members(vip.id)
+    assert_type(members, SegmentMembers)
+    assert_type(members.list(), Paginator[ShopperProfile])
+    assert_type(await members.add(ids), BatchReport[UUID])
+    assert_type(await members.remove(ids, check=False), BatchReport[UUID])
+    assert_type(await members.add_customers(customers()), BatchReport[int])
+    assert_type(await members.remove_customers([1]), BatchReport[int])
+    async for added in members.add_stream(ids):
+        assert_type(added, Outcome[UUID])
+    assert_type(await members.plan([1]), SyncPlan)
+    report = await members.sync(customers(), max_removed=0.1)
+    assert_type(report, SyncReport)
+    assert_type(report.removed, tuple[Outcome[int], ...])
+    async for synced in members.sync_stream([1]):
+        assert_type(synced, Outcome[int])
+    await members.clear(confirm=vip.id)
+    try:
+        await members.sync([])
+    except TooManyRemovalsError as error:
+        assert_type(error.plan, SyncPlan)
 
 
 async def tests() -> None:
