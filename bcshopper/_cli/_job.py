@@ -33,7 +33,7 @@ from bcshopper._listing import MAX_LIMIT
 from bcshopper._outcomes import GOOD, Outcome, Status
 from bcshopper._profiles import ProfileRequests, ShopperProfiles
 from bcshopper._transport import Request
-from bcshopper.errors import APIError, BCShopperError
+from bcshopper.errors import BCShopperError
 from bcshopper.events import ChunkDone, Event
 
 T = TypeVar("T")
@@ -48,9 +48,6 @@ _QUOTAS = {"Standard and Plus": 150, "Pro": 450}
 """Requests per window of 30 s, as the API documents them for a store's plan."""
 _MOST_UNRECORDED = 5000
 _COMMIT_EVERY = 0.1
-
-# Other refusals are of the account or of the whole API: the ids may fare better another time.
-_ABOUT_THE_ID = frozenset({400, 409, 413, 414, 422})
 
 
 @attrs.frozen
@@ -158,7 +155,7 @@ class Recorder:
 
     def add(self, outcomes: Sequence[Outcome[Item]]) -> None:
         """Take outcomes; returns at once."""
-        self._waiting.extend(map(_explained, map(_for_the_journal, outcomes)))
+        self._waiting.extend(map(_explained, outcomes))
         self._news.set()
         if len(self._waiting) > _MOST_UNRECORDED:
             self._room.clear()
@@ -199,18 +196,6 @@ class Recorder:
 
     async def _show_recorded(self, outcomes: Sequence[Outcome[Item]]) -> None:
         self._show(outcomes)
-
-
-def _for_the_journal(outcome: Outcome[Item]) -> Outcome[Item]:
-    """What was refused for no fault of its own is still to be sent."""
-    error = outcome.error
-    if (
-        outcome.status is Status.REJECTED
-        and isinstance(error, APIError)
-        and error.status not in _ABOUT_THE_ID
-    ):
-        return attrs.evolve(outcome, status=Status.NOT_SENT)
-    return outcome
 
 
 def _explained(outcome: Outcome[Item]) -> Outcome[Item]:

@@ -11,7 +11,8 @@ from bcshopper._cli._summary import Summary
 from bcshopper._cli._terminal import Terminal, log_response
 from bcshopper._listing import MAX_LIMIT
 from bcshopper._outcomes import Status
-from bcshopper.errors import APIError, ServerError
+from bcshopper._transport import Effect, effect_of
+from bcshopper.errors import BCShopperError
 
 _LOOKED_UP_AT_ONCE = 10 * MAX_LIMIT
 """Customers: enough for all requests that may be in flight."""
@@ -24,8 +25,9 @@ async def delete_everything(settings: Settings, total: int, summary: Summary) ->
         try:
             await session.shopper_profiles.delete_all(confirm=settings.store_hash)
             became = Status.DELETED
-        except APIError as error:
-            became = Status.UNKNOWN if isinstance(error, ServerError) else Status.NOT_SENT
+        except BCShopperError as error:
+            unknown = effect_of(error) is Effect.UNKNOWN
+            became = Status.UNKNOWN if unknown else Status.NOT_SENT
             raise
         finally:
             summary.counts[became] = total
