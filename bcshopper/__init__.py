@@ -14,8 +14,9 @@ A map of the rooms; imports only point down:
 """
 
 from bcshopper import errors
+from bcshopper._customers import Customers
 from bcshopper._listing import Paginator
-from bcshopper._models import Page, Pagination, Segment, ShopperProfile
+from bcshopper._models import Customer, Page, Pagination, Segment, ShopperProfile
 from bcshopper._outcomes import BatchReport, Outcome, Status, SyncPlan, SyncReport
 from bcshopper._profiles import Coalescer, ShopperProfiles
 from bcshopper._quota import QuotaPolicy, QuotaSnapshot
@@ -28,6 +29,8 @@ from bcshopper.errors import *  # noqa: F403 - every one of them is public here,
 __all__ = [
     "BatchReport",
     "Coalescer",
+    "Customer",
+    "Customers",
     "Outcome",
     "Page",
     "Pagination",

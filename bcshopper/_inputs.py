@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import operator
+import reprlib
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -19,6 +21,7 @@ from uuid import UUID
 
 import attrs
 
+from bcshopper._secret import Hidden
 from bcshopper.errors import InvalidInputError
 
 T = TypeVar("T")
@@ -35,9 +38,9 @@ def check_count(name: str, value: object, most: int | None = None) -> None:
         InvalidInputError: by name, with the value.
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InvalidInputError(f"{name} must be a whole number from 1, not {value!r}")
+        raise InvalidInputError(f"{name} must be a whole number from 1, not {shown(value)}")
     if most is not None and value > most:
-        raise InvalidInputError(f"{name} must be at most {most}, not {value}")
+        raise InvalidInputError(f"{name} must be at most {most}, not {shown(value)}")
 
 
 def check_number(
@@ -49,13 +52,26 @@ def check_number(
     Raises:
         InvalidInputError: by name, with the value.
     """
-    number = value if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+    number = math.nan
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        with contextlib.suppress(OverflowError):
+            number = float(value)
     if number > above and least <= number <= most:
         return
     bounds = [f"above {above:g}"] if above > -math.inf else []
     bounds += [f"at least {least:g}"] if least > -math.inf else []
     bounds += [f"at most {most:g}"] if most < math.inf else []
-    raise InvalidInputError(f"{name} must be a number {' and '.join(bounds)}, not {value!r}")
+    raise InvalidInputError(f"{name} must be a number {' and '.join(bounds)}, not {shown(value)}")
+
+
+def check_kind(name: str, value: object, kind: type) -> None:
+    """Refuse what is not of this class.
+
+    Raises:
+        InvalidInputError: by name, with the value.
+    """
+    if not isinstance(value, kind):
+        raise InvalidInputError(f"{name} must be a {kind.__name__}, not {shown(value)}")
 
 
 def a_count(_: object, field: attrs.Attribute[Any], value: object) -> None:
@@ -83,7 +99,9 @@ def customer_id(value: Any) -> int:
     except TypeError:
         number = 0
     if isinstance(value, bool) or not 1 <= number <= _LARGEST:
-        raise InvalidInputError(f"{_shown(value)} is not a customer id: give a whole number from 1")
+        raise InvalidInputError(
+            f"{shown(value)} is not a customer id: give a whole number from 1 to {_LARGEST}"
+        )
     return number
 
 
@@ -124,14 +142,35 @@ def _uuid(what: str, value: Any) -> UUID:
             return UUID(value)
     except ValueError:
         pass
-    raise InvalidInputError(f"{_shown(value)} is not a {what} id: give a UUID or its text")
+    raise InvalidInputError(f"{shown(value)} is not a {what} id: give a UUID or its text")
 
 
-def _shown(value: object) -> str:
-    try:
-        return f"{value!r:.200}"
-    except ValueError:  # Python refuses to print a number of thousands of digits
-        return "a number of thousands of digits"
+class _Short(reprlib.Repr):
+    """Shows the beginning of a value of any size, and never makes text of the rest."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = self.maxlong = _SHOWN
+        self.maxlevel = 2
+
+    def repr1(self, x: Any, level: int) -> str:
+        if isinstance(x, int) and x.bit_length() > _SHOWN_BITS:
+            return "a number of more than 300 digits"  # Python refuses to print some of them
+        if isinstance(x, bytes | bytearray | memoryview) and len(x) > _SHOWN:
+            return f"{bytes(x[:_SHOWN])!r}..."
+        if isinstance(x, str) and not isinstance(x, Hidden):
+            return self.repr_str(x, level)  # also where it is a subclass
+        return super().repr1(x, level)
+
+
+_SHOWN = 100  # characters
+_SHOWN_BITS = 1000
+_short = _Short()
+
+
+def shown(value: object) -> str:
+    """A value for a message, which is short whatever the value."""
+    return f"{_short.repr(value):.200}"
 
 
 def iterate(ids: AnyIterable[T]) -> AsyncIterator[T]:
@@ -143,7 +182,7 @@ def iterate(ids: AnyIterable[T]) -> AsyncIterator[T]:
     if isinstance(ids, AsyncIterable):
         return aiter(ids)
     if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
-        raise InvalidInputError(f"{ids!r} is not a collection of ids: give a list of them")
+        raise InvalidInputError(f"{shown(ids)} is not a collection of ids: give a list of them")
     return _Lifted(iter(ids))
 
 

@@ -12,7 +12,8 @@ from typing import Self, TypedDict, Unpack
 import aiohttp
 from yarl import URL
 
-from bcshopper._inputs import check_count, check_number
+from bcshopper._customers import Customers
+from bcshopper._inputs import check_count, check_kind, check_number, shown
 from bcshopper._profiles import ShopperProfiles
 from bcshopper._quota import QuotaPolicy, QuotaSnapshot, check_shared
 from bcshopper._secret import Secret
@@ -58,6 +59,7 @@ class Session:
 
     Attributes:
         shopper_profiles: the store's shopper profiles.
+        customers: its customers: who has a profile, and who is in which segment.
         segments: the store's segments, and who is in them.
 
     Raises:
@@ -82,9 +84,17 @@ class Session:
         if not re.fullmatch(r"[!-~]+", access_token):
             raise InvalidInputError("the access token is empty or has characters that no token has")
         if not isinstance(store_hash, str) or not re.fullmatch(r"[A-Za-z0-9_-]+", store_hash):
-            raise InvalidInputError(f"{store_hash!r} is not a store hash: letters and digits only")
+            raise InvalidInputError(
+                f"{shown(store_hash)} is not a store hash: letters and digits only"
+            )
         check_count("concurrency", concurrency)
         check_number("timeout", timeout, above=0)
+        check_kind("retry", retry, RetryPolicy)
+        check_kind("quota", quota, QuotaPolicy)
+        if http is not None:
+            check_kind("http", http, aiohttp.ClientSession)
+        if on_event is not None and not callable(on_event):
+            raise InvalidInputError(f"on_event must be callable, not {shown(on_event)}")
         if quota.shared is not None:
             check_shared(quota.shared)
         self._base_url = _check_base_url(base_url)
@@ -99,6 +109,7 @@ class Session:
         )
         self._root = self._base_url / "stores" / store_hash / "v3"
         self.shopper_profiles = ShopperProfiles(self._transport, self._root, store_hash)
+        self.customers = Customers(self._transport, self._root)
         self.segments = Segments(self._transport, self._root, store_hash)
 
     @classmethod
@@ -168,17 +179,23 @@ class Session:
 def _check_base_url(base_url: str | URL) -> URL:
     try:
         url = URL(base_url)
-    except (TypeError, ValueError) as error:
-        raise InvalidInputError(f"{base_url!r} is not a URL") from error
-    if url.scheme not in {"http", "https"} or not url.host:
-        raise InvalidInputError(f"base_url must be an http or https URL with a host, not {url}")
+    except (TypeError, ValueError):
+        url = None
+    if url is None:
+        raise InvalidInputError(f"{shown(base_url)} is not a URL")
     if url.user or url.password:
         raise InvalidInputError("base_url must not hold a user or password")
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise InvalidInputError(
+            f"base_url must be an http or https URL with a host, not {shown(base_url)}"
+        )
     if url.query_string or url.fragment:
-        raise InvalidInputError(f"base_url must have no query and no fragment, not {url}")
+        raise InvalidInputError(
+            f"base_url must have no query and no fragment, not {shown(base_url)}"
+        )
     if url.scheme == "http" and not _is_loopback(url.host):
         raise InvalidInputError(
-            f"base_url {url} would send the access token unencrypted: use https "
+            f"base_url {shown(base_url)} would send the access token unencrypted: use https "
             f"(plain http is for loopback addresses)"
         )
     return url

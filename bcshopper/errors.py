@@ -87,6 +87,8 @@ class SessionClosedError(BCShopperError):
 class TransportError(BCShopperError):
     """No whole answer came: a connection, DNS, TLS or protocol failure.
 
+    Its `__cause__` has the type and the words of what went wrong, and nothing else.
+
     Attributes:
         method: the request's HTTP method.
         url: the request's URL.

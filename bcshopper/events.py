@@ -65,7 +65,8 @@ class RetryScheduled:
         method: its HTTP method.
         url: its URL.
         attempt: the try that failed.
-        delay: seconds until the next one.
+        delay: seconds until the next one; where the store's quota holds it for longer than the
+            retry policy says, these.
         reason: why it failed.
     """
 
@@ -78,10 +79,10 @@ class RetryScheduled:
 
 @attrs.frozen
 class QuotaWait:
-    """All requests to the store wait for its quota.
+    """Requests to the store wait for its quota; whose `max_wait` is shorter have failed.
 
     Attributes:
-        seconds: how long.
+        seconds: how long, from now on.
         reason: why.
     """
 

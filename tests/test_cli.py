@@ -5,6 +5,7 @@ import csv
 import gzip
 import io
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -15,7 +16,7 @@ from uuid import uuid4
 import pytest
 
 from bcshopper import __version__
-from bcshopper._cli._commands import bcshopper as command
+from bcshopper._cli._commands import run_command
 from bcshopper.sandbox import Fault, Rules, Sandbox
 from tests.cli import BCSHOPPER, bcshopper, environment, rows, start, wait_until
 from tests.conftest import run
@@ -160,12 +161,11 @@ def test_a_store_out_of_reach_exits_with_4(verb, monkeypatch, capsys):
         monkeypatch.setenv(name, value)
     ids = {"create": ["1", "2"], "delete": ["--yes", str(uuid4()), str(uuid4())]}[verb]
     monkeypatch.setattr(asyncio, "run", run)  # in virtual time, for the retries
-    with pytest.raises(SystemExit) as caught:
-        command([verb, *ids])
-    assert caught.value.code == 4
+    assert run_command([verb, *ids]) == 4
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == 2
     assert "2 of 2 ids failed" in err
+    assert err.count("could not connect") == 1
 
 
 def test_missing_or_refused_credentials_exit_with_3(sandbox):
@@ -231,7 +231,104 @@ def test_without_the_extra_one_line_says_how_to_install_it(tmp_path):
         (tmp_path / f"{name}.py").write_text(f"raise ModuleNotFoundError(name={name!r})")
     done = bcshopper("demo", PYTHONPATH=str(tmp_path))
     assert done.stderr == "the command line needs an extra: pip install 'bcshopper[cli]'\n"
-    assert done.returncode == 1
+    assert done.returncode == 2
+
+
+@pytest.mark.parametrize("name", ["create", "delete", "lookup"])
+@pytest.mark.parametrize("content", ["", "\n \n"])
+@pytest.mark.parametrize("options", [[], ["--journal"]])
+def test_an_empty_input_is_no_success(sandbox, tmp_path, name, content, options):
+    """What was to write the ids may have failed; the journal of the right ones is not taken."""
+    if name == "lookup" and options:
+        return
+    file, journal = tmp_path / "ids.txt", tmp_path / "journal"
+    file.write_text(content)
+    command = [name, "--from", file, *options, *([journal] if options else [])]
+    done = bcshopper(*command, sandbox=sandbox)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"no ids in {file}: nothing was done" in done.stderr
+    assert not journal.exists()
+    allowed = bcshopper(*command, "--allow-empty", sandbox=sandbox)
+    assert allowed.returncode == 0
+    assert not sandbox.record.requests
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["create", "--from", "{folder}"],
+        ["create", "--from", "{folder}/none"],
+        ["create", "--from", "{file}/none"],
+        ["create", "--from", "{long}"],
+        ["create", "1", "--journal", "{folder}"],
+        ["create", "1", "--journal", "{folder}/none/j"],
+        ["create", "1", "--journal", "{file}/j"],
+        ["create", "1", "--journal", "{long}"],
+        ["create", "1", "--output", "{folder}/none/o"],
+        ["create", "1", "--output", "{file}/o"],
+        ["create", "1", "--output", "{folder}"],
+        ["create", "1", "--output", "{long}"],
+        ["create", "1", "--summary-json", "{folder}/none/s"],
+        ["create", "1", "--summary-json", "{file}/s"],
+        ["create", "1", "--summary-json", "{long}"],
+        ["list", "--output", "{folder}"],
+        ["lookup", "--from", "{folder}"],
+        ["journal", "show", "{folder}"],
+        ["journal", "show", "{folder}/none"],
+        ["journal", "show", "{long}"],
+        ["--base-url", "http://example.com", "create", "1"],
+        ["--base-url", "nonsense", "create", "1"],
+        ["--base-url", "https://u:p@example.com", "create", "1"],
+        ["--shared", "http://example.com", "create", "1"],
+        ["--timeout", "0", "create", "1"],
+        ["--retries", "-1", "create", "1"],
+        ["--max-wait", "-1", "create", "1"],
+        ["--share", "0", "create", "1"],
+    ],
+)
+def test_what_can_not_be_used_is_usage(sandbox, tmp_path, arguments):
+    """A path that can't be read or written, an address, a limit: 2, before anything is sent."""
+    file = tmp_path / "file"
+    file.touch()
+    names = {"folder": tmp_path, "file": file, "long": "x" * 300}
+    done = bcshopper(*(a.format(**names) for a in arguments), sandbox=sandbox)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert not sandbox.record.requests
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read_is_usage(sandbox, tmp_path):
+    """As one that is not there."""
+    file = tmp_path / "file"
+    file.touch(mode=0)
+    for option in ("--from", "--journal"):
+        done = bcshopper("create", option, file, sandbox=sandbox, stdin="1\n")
+        assert done.returncode == 2
+
+
+def test_the_package_is_a_command_too(sandbox):
+    """`python -m bcshopper`, where no script is on the path."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "bcshopper", "create", "130"],
+        env=environment(sandbox), capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert sandbox.store.customers[130] is not None
+
+
+def test_the_help_shows_a_commands_own_options_first():
+    """The global ones by name only; the first page explains them."""
+    text = bcshopper("create", "--help").stdout
+    own, _, others = text.partition("Global options")
+    assert own.index("--from") < own.index("--journal")
+    assert "--store" not in own
+    assert "--store, --base-url, --profile" in others
+    assert "Requests in flight" not in others
+    first = bcshopper("--help").stdout
+    assert "Requests in flight" in first
+    assert "BCSHOPPER_PROFILE" in first
 
 
 COMMANDS = [
@@ -359,6 +456,61 @@ def test_a_file_is_never_half_there(sandbox, tmp_path, how):
     assert how == "killed" or list(tmp_path.iterdir()) == [file]
 
 
+def test_what_a_killed_command_left_is_taken_over(sandbox, tmp_path):
+    """Every kill leaves a part of the output; the next run of the same command leaves none."""
+    file = tmp_path / "out.csv"
+    sandbox.seed(profiles=600)
+    sandbox.faults.rule(Fault.slow(60), method="GET", nth=3)
+    for _ in range(2):
+        sandbox.faults.clear()
+        sandbox.faults.rule(Fault.slow(60), method="GET", nth=3)
+        came = len(sandbox.record.requests)
+        process = start("list", "--concurrency", "1", "--output", file, sandbox=sandbox)
+        wait_until(lambda came=came: len(sandbox.record.requests) == came + 3)
+        process.kill()
+        process.communicate()
+        (left,) = tmp_path.iterdir()
+        assert left.suffix == ".part"
+    sandbox.faults.clear()
+    assert bcshopper("list", "--output", file, sandbox=sandbox).returncode == 0
+    assert list(tmp_path.iterdir()) == [file]
+    assert len(file.read_text().splitlines()) == len(sandbox.store.profiles) + 1
+
+
+def test_two_commands_do_not_write_one_file(sandbox, tmp_path):
+    """The second is refused, and the first ends well."""
+    file = tmp_path / "out.csv"
+    sandbox.faults.rule(Fault.slow(1.0), method="GET", nth=1)
+    process = start("list", "--output", file, sandbox=sandbox)
+    wait_until(lambda: sandbox.record.in_flight)
+    other = bcshopper("list", "--output", file, sandbox=sandbox)
+    assert other.returncode == 2
+    assert f"{file} is being written by another command" in other.stderr
+    process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("option", ["--output", "--journal", "--summary-json"])
+def test_what_is_written_is_its_owners_alone(sandbox, tmp_path, option):
+    """Ids are customers' data."""
+    file = tmp_path / "file"
+    done = subprocess.run(
+        ["sh", "-c", 'umask 0; exec "$@"', "sh", *BCSHOPPER, "create", "130", option, str(file)],
+        env=environment(sandbox), capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_rejects_are_their_owners_alone(sandbox, tmp_path):
+    """As the ids are."""
+    file = tmp_path / "ids.txt"
+    file.write_text("130\nx\n")
+    bcshopper("create", "--from", file, "--skip-bad", sandbox=sandbox)
+    assert (tmp_path / "ids.rejects.txt").stat().st_mode & 0o777 == 0o600
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 def test_a_full_disk_is_one_line_and_exits_with_4(sandbox):
     """Rows that can't be written are no success."""
@@ -418,6 +570,27 @@ def test_a_dry_run_tells_exactly_the_requests_that_go_then(sandbox, tmp_path, ve
     assert sorted(r["url"].partition("id:in=")[2] for r in expected) == sorted(
         dict(r.query).get("id:in", "") for r in sent
     )
+
+
+def test_a_large_plan_tells_counts_and_times_first(sandbox, tmp_path):
+    """Its requests are megabytes: they come if they are asked for."""
+    file, out = tmp_path / "ids.txt", tmp_path / "plan.jsonl"
+    file.write_text("".join(f"{i}\n" for i in range(1, 300_001)))
+    command = ["create", "--from", file, "--dry-run"]
+    plan = bcshopper(*command, sandbox=sandbox)
+    assert (plan.returncode, plan.stdout) == (0, "")
+    assert plan.stderr.splitlines() == [
+        "create: 300,000 ids; 6,000 requests would go; none was sent",
+        "with the quota of Standard and Plus, that takes 0:20:00",
+        "with the quota of Pro, that takes 0:06:40",
+        "to see them, give --verbose, or --output FILE",
+    ]
+    half = bcshopper(*command, "--share", "0.5", sandbox=sandbox)
+    assert "Standard and Plus, that takes 0:40:00" in half.stderr
+    assert len(bcshopper(*command, "-v", sandbox=sandbox).stdout.splitlines()) == 6000
+    bcshopper(*command, "--output", out, sandbox=sandbox)
+    assert len(out.read_text().splitlines()) == 6000
+    assert not sandbox.record.requests
 
 
 def test_delete_all_wants_the_stores_hash_and_a_yes(sandbox):

@@ -18,17 +18,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bcshopper import Outcome, ShopperProfile, Status
-from bcshopper._cli._input import read_ids
+from bcshopper._cli._input import open_rejects, read_ids
 from bcshopper._cli._output import (
     LOOKUP_COLUMNS,
     OUTCOME_COLUMNS,
     PROFILE_COLUMNS,
+    Output,
     lookup_row,
-    open_output,
     outcome_row,
     profile_row,
 )
-from bcshopper._cli._rejects import open_rejects
 from bcshopper._cli._source import CUSTOMER_IDS, PROFILE_IDS, choose_source
 
 pytestmark = pytest.mark.lowest
@@ -53,7 +52,7 @@ def refusal(path, kind=CUSTOMER_IDS, **options):
 def skipping(path, kind=CUSTOMER_IDS, **options):
     """The good ids, and the rejects."""
     source = choose_source((), str(path), **options)
-    with open_rejects(source.rejects_path) as rejects:
+    with open_rejects(source) as rejects:
         return list(read_ids(source, kind, rejects.add)), rejects
 
 
@@ -241,7 +240,7 @@ def test_bad_arguments_are_rejects_too(tmp_path, monkeypatch):
     """One a line."""
     monkeypatch.chdir(tmp_path)
     source = choose_source(("1", "x", "2", "y"), None)
-    with open_rejects(source.rejects_path) as rejects:
+    with open_rejects(source) as rejects:
         assert list(read_ids(source, CUSTOMER_IDS, rejects.add)) == [1, 2]
     assert rejects.path.read_text() == "x\ny\n"
 
@@ -295,16 +294,17 @@ def test_rejects_of_what_failed_half_way_are_not_kept(write, tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".json", ".jsonl.gz", ".csv.gz", ".json.gz"])
-def test_output_is_input(tmp_path, suffix):
+@pytest.mark.parametrize("packed", ["", ".gz"])
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".tsv", ".json"])
+def test_output_is_input(tmp_path, suffix, packed):
     """Profiles, outcomes and lookups can be deleted, and their customers created, as they are."""
     profiles = [ShopperProfile(uuid4(), customer_id) for customer_id in range(1, 4)]
     ids, customers = [p.id for p in profiles], [p.customer_id for p in profiles]
-    fmt = suffix.split(".")[1]
+    fmt = suffix.removeprefix(".")
 
     def written(columns, rows):
-        path = tmp_path / f"{columns.keys()}{suffix}"
-        with open_output(fmt, str(path), columns) as output:
+        path = tmp_path / f"{columns}{suffix}{packed}"
+        with Output(fmt, str(path)).open(columns) as output:
             for row in rows:
                 output.write(row)
         return path
@@ -496,7 +496,7 @@ def test_a_missing_file_is_named(tmp_path, name):
     assert refusal(tmp_path / name) == f"cannot read {tmp_path / name}: No such file or directory"
     assert refusal(tmp_path) == f"cannot read {tmp_path}: Is a directory"
     assert "File name too long" in refusal("x" * 300 + name)
-    assert choose_source((), "x" * 300).rejects_path == Path("bcshopper.rejects.txt")
+    assert choose_source((), "x" * 300).rejects_path(".txt") == Path("bcshopper.rejects.txt")
 
 
 def test_json_is_read_without_the_compiled_parser_too(write, monkeypatch):
@@ -516,3 +516,117 @@ def test_profile_ids_are_uuids(write):
     assert ids_of(path, PROFILE_IDS) == [one] * 5
     assert "'7' is not a profile id" in refusal(write("b.txt", "7"), PROFILE_IDS)
     assert "7 is not a profile id" in refusal(write("b.jsonl", "7"), PROFILE_IDS)
+
+
+@pytest.mark.parametrize(
+    ("header", "found"),
+    [
+        ("Customer ID", True), ("CUSTOMER_ID", True), ("customerId", True), ("customer-id", True),
+        (" Customer Id ", True), ('"Customer ID"', True), ("Customer", False), ("id", False),
+        ("customer", False),
+    ],
+)  # fmt: skip
+def test_a_column_is_known_however_it_is_spelt(write, header, found):
+    """As people and their spreadsheets write it; but another column is no id."""
+    path = write("a.csv", f"name,{header},b\nAda,7,x\n")
+    if found:
+        assert ids_of(path) == [7]
+        lines = write("a.jsonl", json.dumps({"name": "Ada", header.strip(' "'): 7}))
+        assert ids_of(lines) == [7]
+    else:
+        assert "name the ids' with --column" in refusal(path)
+
+
+def test_a_spelling_that_fits_twice_is_no_guess(write):
+    """The exact one goes first."""
+    assert ids_of(write("a.csv", "Customer ID,customer_id\n1,2\n")) == [2]
+    assert "name the ids'" in refusal(write("a.csv", "Customer ID,CUSTOMER_ID\n1,2\n"))
+
+
+@pytest.mark.parametrize(
+    ("delimiter", "name"), [(";", "semicolons"), ("\t", "tabs"), ("|", "bars"), (",", None)]
+)
+def test_a_delimiter_is_guessed_and_said(write, caplog, delimiter, name):
+    """From the columns' names, outside of quotes; commas need no word."""
+    rows = [["Name", "Customer ID", '"a,b;c|d\te"'], ["Ada", "7", "x"], ['"A;,|\t"', "8", ""]]
+    text = "".join(delimiter.join(row) + "\r\n" for row in rows)
+    with caplog.at_level("INFO", "bcshopper.cli"):
+        path = write("a.csv", text)
+        assert ids_of(path) == [7, 8]
+    said = [record.message for record in caplog.records]
+    if name is None:
+        assert said == []
+    else:
+        assert said == [f"{path} seems to have {name} between its columns, and is read so"]
+
+
+def test_tsv_has_tabs_and_they_are_no_guess(write, caplog):
+    """Whatever else is in its columns' names."""
+    with caplog.at_level("INFO", "bcshopper.cli"):
+        path = write("a.tsv", "a,b,c\tCustomer ID\n1,2,3\t7\nx\tx\n")
+        good, rejects = skipping(path)
+        assert good == [7]
+    assert rejects.path == path.with_name("a.rejects.tsv")
+    assert rejects.path.read_text() == "a,b,c\tCustomer ID\nx\tx\n"
+    assert caplog.records == []
+
+
+@given(values=customer_ids, others=st.data())
+@pytest.mark.parametrize("way", EVERY_WAY)
+def test_packed_ids_come_through_standard_input_too(way, values, others):
+    """`cat ids.gz | bcshopper create`, whatever is in it."""
+    notes = others.draw(st.lists(cells, min_size=len(values), max_size=len(values)))
+    _, text = way(values, notes)
+    options = OPTIONS.get(way, {})
+    for content in (text.encode(), gzip.compress(text.encode(), mtime=0)):
+        stdin = io.TextIOWrapper(io.BytesIO(content))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "stdin", stdin)
+            assert list(read_ids(choose_source((), None, **options), CUSTOMER_IDS)) == values
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+@pytest.mark.parametrize("where", ["file", "field", "stdin"])
+@pytest.mark.parametrize("meta_first", [True, False])
+def test_an_answer_of_the_api_is_input(write, stdin, indent, where, meta_first):
+    """`{"data": [...]}`, as it came."""
+    parts = [
+        ("data", [{"customer_id": i, "note": {"data": [0]}} for i in (1, 2)]),
+        ("meta", {"pagination": {"data": [9], "total": 2}}),
+    ]
+    text = json.dumps(dict(parts[::-1] if meta_first else parts), indent=indent)
+    if where == "stdin":
+        stdin(text.encode())
+        assert list(read_ids(choose_source((), None), CUSTOMER_IDS)) == [1, 2]
+    elif where == "field":
+        assert ids_of(write("answer", text), field="customer_id") == [1, 2]
+    else:
+        assert ids_of(write("answer.json", text)) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "text", ['{"meta": {}}', '{"data": {}}', '{"data": 1}', '{"a": {"data": [1]}}', "{}"]
+)
+def test_an_object_without_an_array_is_no_list(write, text):
+    """Nor is an array somewhere inside of it."""
+    assert "is no JSON array" in refusal(write("a.json", text))
+
+
+def test_an_answer_that_is_cut_is_malformed(write):
+    """Half a list is no list."""
+    assert "no valid JSON" in refusal(write("a.json", '{"data": [1, 2], "meta": {'))
+    assert "no valid JSON" in refusal(write("a.json", '{"data": [1, 2'))
+
+
+def test_json_lines_come_through_standard_input(stdin):
+    """As `bcshopper list` prints them in a pipe."""
+    stdin(b'{"id": "x", "customer_id": 1}\n{"id": "y", "customer_id": 2}\n')
+    assert list(read_ids(choose_source((), None), CUSTOMER_IDS)) == [1, 2]
+
+
+@pytest.mark.parametrize("name", ["customers.csv", "ids.txt", "ids.jsonl.gz"])
+def test_a_file_among_the_arguments_is_pointed_out(write, name):
+    """It was meant for `--from`."""
+    path = str(write(name, "1\n"))
+    with pytest.raises(click.UsageError, match=f"argument 1: .* is a file, .*: give --from {path}"):
+        list(read_ids(choose_source((path,), None), CUSTOMER_IDS))

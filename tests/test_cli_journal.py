@@ -326,10 +326,11 @@ def test_one_process_at_a_time_has_the_journal(sandbox, journal, tmp_path):
     command = ["create", 1, 2, "--journal", journal]
     process = start(*command, sandbox=sandbox)
     wait_until(lambda: sandbox.record.in_flight)
-    for other in (command, ["journal", "show", journal]):
-        done = bcshopper(*other, sandbox=sandbox)
-        assert done.returncode == 2
-        assert f"{journal} is in use by another command" in done.stderr
+    done = bcshopper(*command, sandbox=sandbox)
+    assert done.returncode == 2
+    assert f"{journal} is in use by another command" in done.stderr
+    shown = bcshopper("journal", "show", journal)
+    assert "2 ids, 2 of them without an outcome" in shown.stdout
     assert len(posts(sandbox)) == 1
     process.kill()
     process.communicate()
@@ -347,6 +348,50 @@ def test_a_bad_line_leaves_no_journal(sandbox, journal, tmp_path):
     assert sorted(tmp_path.iterdir()) == [file]
     file.write_text("1\n2\n")
     assert bcshopper(*command, sandbox=sandbox).returncode == 0
+
+
+@pytest.mark.parametrize("verb", ["create", "delete"])
+def test_the_named_file_alone_is_the_journal(sandbox, journal, tmp_path, verb):
+    """After a kill, whoever copies it goes on with it and does not begin anew."""
+    if verb == "delete":
+        sandbox.seed(profiles=300)
+    ids = {"create": range(1, 301), "delete": sandbox.store.profiles}[verb]
+    options = ["--yes"] if verb == "delete" else []
+    file = lines(tmp_path, ids)
+    sandbox.faults.rule(Fault.slow(60), method={"create": "POST", "delete": "DELETE"}[verb], nth=4)
+    process = start(verb, *options, "--from", file, "--journal", journal, "--concurrency", 1,
+                    "--output", tmp_path / "out", sandbox=sandbox)  # fmt: skip
+    wait_until(lambda: len(sandbox.record.requests) == 4)
+    wait_until(lambda: "150" in bcshopper("journal", "show", journal).stdout)
+    process.kill()
+    process.communicate()
+    copy = tmp_path / "elsewhere" / "copy.journal"
+    copy.parent.mkdir()
+    shutil.copy(journal, copy)
+    sandbox.faults.clear()
+    done = bcshopper(verb, *options, "--from", file, "--journal", copy, sandbox=sandbox)
+    assert done.returncode == 0, done.stderr
+    assert f"{copy}: 150 of 300 ids are done already" in done.stderr
+    assert "300 created" in done.stderr or "300 deleted" in done.stderr
+
+
+def test_a_journal_is_looked_into_while_the_job_runs(sandbox, journal, tmp_path):
+    """Neither is in the other's way, however often and however slowly it is read."""
+    sandbox.faults.rule(Fault.slow(0.5))
+    process = start("create", "--from", lines(tmp_path, range(1, 301)), "--journal", journal,
+                    "--concurrency", 1, "--output", tmp_path / "out", sandbox=sandbox)  # fmt: skip
+    wait_until(journal.exists)
+    seen = []
+    while process.poll() is None:
+        for options in ([], ["--failed"]):
+            shown = bcshopper("journal", "show", *options, journal)
+            assert shown.returncode in {0, 2}, shown.stderr
+            assert not shown.returncode or "is no journal of a job" in shown.stderr
+        seen.append(shown)
+    _, err = process.communicate()
+    assert process.returncode == 0, err
+    assert "300 created" in err
+    assert len(seen) > 1
 
 
 def test_a_plan_leaves_no_journal_and_tells_of_an_open_one(sandbox, journal, tmp_path):

@@ -18,15 +18,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bcshopper import Outcome, ShopperProfile, Status
+from bcshopper._cli._formats import DELIMITERS, FORMATS
 from bcshopper._cli._output import (
-    FORMATS,
     LOOKUP_COLUMNS,
     OUTCOME_COLUMNS,
     PROFILE_COLUMNS,
+    Output,
     _JsonLines,
-    choose_format,
     lookup_row,
-    open_output,
     outcome_row,
     profile_row,
 )
@@ -54,7 +53,7 @@ class GoneError(Exception):
 
 
 def write(path, fmt, rows, columns=OUTCOME_COLUMNS):
-    with open_output(fmt, str(path), columns) as output:
+    with Output.choose(fmt, str(path)).open(columns) as output:
         for row in rows:
             output.write(row)
     return path.read_bytes()
@@ -85,20 +84,30 @@ def piped():
 
 @given(given=st.lists(outcomes, max_size=5))
 @pytest.mark.parametrize("suffix", ["", ".gz"])
-@pytest.mark.parametrize("fmt", ["jsonl", "json", "csv"])
+@pytest.mark.parametrize("fmt", ["jsonl", "json", "csv", "tsv"])
 def test_rows_are_read_back_as_they_were_written(folder, fmt, suffix, given):
     """Any text of a server's included: quotes, line ends, control characters, half surrogates."""
     rows = [outcome_row(outcome) for outcome in given]
     data = write(folder / f"out{suffix}", fmt, rows)
     text = (gzip.decompress(data) if suffix else data).decode()
-    if fmt == "csv":
-        header, *read = csv.reader(io.StringIO(text, newline=""))
+    if fmt in DELIMITERS:
+        header, *read = csv.reader(io.StringIO(text, newline=""), delimiter=DELIMITERS[fmt])
         assert header == list(OUTCOME_COLUMNS)
         assert read == [["" if v is None else str(v) for v in row.values()] for row in rows]
         return
     read = json.loads(text) if fmt == "json" else [json.loads(x) for x in text.split("\n")[:-1]]
     assert read == [plain(row) for row in rows]
     assert text.count("\n") == len(rows) + (2 if rows else 1) * (fmt == "json")
+
+
+def test_a_table_is_as_wide_as_its_cells(folder):
+    """And grows with them; no column has room that nobody needs."""
+    rows = [outcome_row(Outcome(7, Status.CREATED, ONE)) for _ in range(1000)]
+    rows.append(outcome_row(Outcome(123456789, Status.REJECTED)))
+    header, first, *_, last = write(folder / "t", "table", rows).decode().splitlines()
+    assert header == f"ITEM  STATUS   {'PROFILE_ID':<36}  ERROR"
+    assert first == f"7     created  {ONE}  -"
+    assert last == "123456789  rejected  -" + " " * 37 + "-"
 
 
 @given(given=st.lists(outcomes, min_size=1, max_size=5))
@@ -110,7 +119,7 @@ def test_no_text_can_forge_a_line_of_a_table(folder, given):
     assert "".join(lines).isprintable()
     assert not any(line.endswith(" ") for line in lines)
     for outcome, line in zip(given, lines[1:], strict=False):
-        assert line.startswith(f"{outcome.item!s:<36}  {outcome.status.value}")
+        assert line.split()[:2] == [str(outcome.item), outcome.status.value]
 
 
 def test_controls_in_a_table_are_spelt_out(folder):
@@ -118,9 +127,7 @@ def test_controls_in_a_table_are_spelt_out(folder):
     error = BCShopperError("é\n\x1b[2J\x9b\u202e\ud800")
     table = write(folder / "out", "table", [outcome_row(Outcome(7, Status.REJECTED, error=error))])
     assert (
-        table.decode()
-        .splitlines()[1]
-        .endswith(r"rejected  -" + " " * 37 + r"é\n\x1b[2J\x9b\u202e\ud800")
+        table.decode().splitlines()[1].endswith(r"rejected  -           é\n\x1b[2J\x9b\u202e\ud800")
     )
 
 
@@ -162,6 +169,8 @@ def test_no_rows_are_a_valid_document_too(folder, fmt, empty):
         (None, "a.CSV.gz", "csv"),
         (None, "a.json", "json"),
         (None, "a.json.GZ", "json"),
+        (None, "a.tsv", "tsv"),
+        (None, "a.tsv.gz", "tsv"),
         (None, "a.jsonl", "jsonl"),
         (None, "a.txt", "jsonl"),
         ("table", "a.csv", "table"),
@@ -171,16 +180,16 @@ def test_no_rows_are_a_valid_document_too(folder, fmt, empty):
 def test_the_format_suits_where_the_rows_go(fmt, path, chosen):
     """Unless it is asked for: by a file's suffix, and JSON lines in a pipe."""
     with piped():
-        assert choose_format(fmt, path) == chosen
+        assert Output.choose(fmt, path).fmt == chosen
 
 
 def test_a_terminal_is_shown_a_table():
     """People read it."""
     terminal, end = os.openpty()
     with os.fdopen(end, "w") as stdout, redirect_stdout(stdout):
-        assert choose_format(None, None) == choose_format(None, "-") == "table"
-        assert choose_format(None, "a") == choose_format("jsonl", None) == "jsonl"
-        with open_output("table", None, LOOKUP_COLUMNS) as rows:
+        assert Output.choose(None, None).fmt == Output.choose(None, "-").fmt == "table"
+        assert Output.choose(None, "a").fmt == Output.choose("jsonl", None).fmt == "jsonl"
+        with Output.choose("table", None).open(LOOKUP_COLUMNS) as rows:
             rows.write(lookup_row(7, ONE))
     assert os.read(terminal, 1000).decode().splitlines()[1] == f"7            {ONE}"
     os.close(terminal)
@@ -189,7 +198,7 @@ def test_a_terminal_is_shown_a_table():
 @pytest.mark.parametrize("fmt", FORMATS)
 def test_a_flush_shows_every_row_so_far(fmt):
     """Whoever follows the output need not wait for its end."""
-    with piped() as pipe, open_output(fmt, None, LOOKUP_COLUMNS) as rows:
+    with piped() as pipe, Output.choose(fmt, None).open(LOOKUP_COLUMNS) as rows:
         for number in range(3):
             rows.write(lookup_row(number, ONE))
             rows.flush()
@@ -198,7 +207,7 @@ def test_a_flush_shows_every_row_so_far(fmt):
 
 def test_rows_go_out_in_blocks():
     """Not each with a system call of its own, nor all of them at the end."""
-    with piped() as pipe, open_output("jsonl", "-", LOOKUP_COLUMNS) as rows:
+    with piped() as pipe, Output.choose("jsonl", "-").open(LOOKUP_COLUMNS) as rows:
         rows.write(lookup_row(1, ONE))
         assert pipe.read() is None
         read = 0
@@ -213,7 +222,7 @@ def test_what_was_printed_before_comes_first():
     """Text and rows share standard output in order."""
     with piped() as pipe:
         click.echo("before")
-        with open_output("jsonl", None, LOOKUP_COLUMNS) as rows:
+        with Output.choose("jsonl", None).open(LOOKUP_COLUMNS) as rows:
             rows.write(lookup_row(1, None))
         click.echo("after")
         assert pipe.read() == b'before\n{"customer_id":1,"profile_id":null}\nafter\n'
@@ -239,7 +248,7 @@ def test_an_unbuffered_output_may_take_a_little_at_a_time():
 def test_rows_known_before_a_failure_are_on_standard_output():
     """And a JSON array shows that it was cut short."""
     with piped() as pipe:
-        with pytest.raises(GoneError), open_output("json", None, LOOKUP_COLUMNS) as rows:
+        with pytest.raises(GoneError), Output.choose("json", None).open(LOOKUP_COLUMNS) as rows:
             rows.write(lookup_row(1, None))
             raise GoneError
         assert pipe.read() == b'[\n{"customer_id":1,"profile_id":null}'
@@ -249,7 +258,10 @@ def test_a_closed_pipe_is_the_callers_business():
     """It knows how to end without a word."""
     with pytest.raises(BrokenPipeError), piped() as pipe:
         pipe.close()
-        with pytest.raises(BrokenPipeError), open_output("csv", None, LOOKUP_COLUMNS) as rows:
+        with (
+            pytest.raises(BrokenPipeError),
+            Output.choose("csv", None).open(LOOKUP_COLUMNS) as rows,
+        ):
             rows.flush()
 
 
@@ -257,7 +269,7 @@ def test_no_standard_output_is_said(monkeypatch):
     """A process may be started without one."""
     monkeypatch.setattr(sys, "stdout", None)
     with pytest.raises(click.UsageError, match="give --output FILE"):
-        choose_format(None, None)
+        Output.choose(None, None)
 
 
 @pytest.mark.parametrize("before", [None, "before"])
@@ -267,7 +279,7 @@ def test_a_file_is_moved_into_place_when_all_is_well(tmp_path, name, before):
     path = tmp_path / name
     if before is not None:
         path.write_text(before)
-    with open_output("jsonl", str(path), LOOKUP_COLUMNS) as rows:
+    with Output.choose("jsonl", str(path)).open(LOOKUP_COLUMNS) as rows:
         rows.write(lookup_row(1, None))
         rows.flush()
         assert (path.read_text() if path.exists() else None) == before
@@ -284,20 +296,20 @@ def test_a_failure_leaves_no_file_and_no_half(tmp_path, name, before, error):
     path = tmp_path / name
     if before is not None:
         path.write_text(before)
-    with pytest.raises(error), open_output("json", str(path), LOOKUP_COLUMNS) as rows:
+    with pytest.raises(error), Output.choose("json", str(path)).open(LOOKUP_COLUMNS) as rows:
         rows.write(lookup_row(1, None))
         rows.flush()
         raise error
     assert [p.read_text() for p in tmp_path.iterdir()] == [before] * (before is not None)
 
 
-def test_a_file_gets_the_usual_permissions_or_keeps_its_own(tmp_path):
-    """Not those of a temporary file."""
+def test_a_new_file_is_its_owners_alone_and_an_old_one_keeps_its_mode(tmp_path):
+    """Whatever the umask: ids are customers' data."""
     path = tmp_path / "out"
-    before = os.umask(0o027)
+    before = os.umask(0)
     try:
         write(path, "jsonl", [])
-        assert stat.S_IMODE(path.stat().st_mode) == 0o640
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
         path.chmod(0o604)
         write(path, "jsonl", [])
         assert stat.S_IMODE(path.stat().st_mode) == 0o604
@@ -335,7 +347,7 @@ def test_what_can_not_be_written_is_said_at_once(tmp_path, name, reason):
     path = tmp_path / name
     with (
         pytest.raises(click.UsageError, match=f"cannot write {path}: {reason}"),
-        open_output("csv", str(path), LOOKUP_COLUMNS),
+        Output.choose("csv", str(path)).open(LOOKUP_COLUMNS),
     ):
         pytest.fail("there should be no row")
 
@@ -345,7 +357,7 @@ def test_a_pipe_is_written_to_and_not_replaced(tmp_path):
     path = tmp_path / "pipe"
     os.mkfifo(path)
     reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    with open_output("jsonl", str(path), LOOKUP_COLUMNS) as rows:
+    with Output.choose("jsonl", str(path)).open(LOOKUP_COLUMNS) as rows:
         rows.write(lookup_row(1, None))
         rows.flush()
         assert os.read(reading, 100) == b'{"customer_id":1,"profile_id":null}\n'
@@ -361,7 +373,7 @@ def test_a_full_disk_is_named(tmp_path, link):
     path.symlink_to("/dev/full")
     with (
         pytest.raises(OSError, match=f"No space left on device: '{path}'"),
-        open_output("jsonl", str(path), LOOKUP_COLUMNS) as rows,
+        Output.choose("jsonl", str(path)).open(LOOKUP_COLUMNS) as rows,
     ):
         for _ in range(10_000):
             rows.write(lookup_row(1, uuid4()))

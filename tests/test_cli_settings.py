@@ -46,6 +46,7 @@ def section(sandbox, *lines, name="shop"):
 def test_the_token_comes_from_a_variable_a_file_or_a_command(configured, sandbox, tmp_path, way):
     """None of which shows in a list of processes."""
     (tmp_path / "token").write_text(f"{sandbox.access_token}\n")
+    (tmp_path / "token").chmod(0o600)
     words = [sys.executable, "-c", f"print('{sandbox.access_token}')"]
     line, changes = {
         "default variable": ("", {"BIGCOMMERCE_ACCESS_TOKEN": sandbox.access_token}),
@@ -151,6 +152,36 @@ def test_a_token_that_cant_be_had_exits_with_3(configured, sandbox, line, words)
     assert words in done.stderr
     assert done.returncode == 3
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("mode", "warnings"), [(0o600, 0), (0o640, 1), (0o604, 1), (0o644, 1)])
+def test_a_token_file_that_others_can_read_gets_one_warning(
+    configured, sandbox, tmp_path, mode, warnings
+):
+    """But no refusal: secrets that are mounted often are so."""
+    token = tmp_path / "token"
+    token.write_text(sandbox.access_token)
+    token.chmod(mode)
+    done = configured(section(sandbox, f'token_file = "{token}"'))
+    assert (done.returncode, len(rows(done.stdout))) == (0, 3)
+    assert done.stderr.count("WARNING") == len(done.stderr.splitlines()) == warnings
+    assert (f"{token} can be read by others" in done.stderr) == bool(warnings)
+
+
+def test_a_profile_may_set_every_limit(configured, sandbox):
+    """As options may."""
+    lines = ["concurrency = 2", "timeout = 5", "retries = 0", "max_wait = 60.5", "share = 0.5"]
+    token = {"BIGCOMMERCE_ACCESS_TOKEN": sandbox.access_token}
+    sandbox.faults.rule(Fault.error(503), method="GET", times=1)
+    refused = configured(section(sandbox, *lines), **token)
+    assert refused.returncode == 4
+    sandbox.faults.rule(Fault.error(503), method="GET", times=1)
+    text = section(sandbox, *lines)
+    done = configured(text, "--profile", "shop", "list", "--retries", "1", **token)
+    sandbox.faults.clear()
+    assert done.returncode == 0, done.stderr
+    wrong = configured(section(sandbox, "retries = 1.5"), **token)
+    assert (wrong.returncode, "config.toml: retries must be a whole" in wrong.stderr) == (2, True)
 
 
 def test_a_store_that_cant_be_one_exits_with_3(configured, sandbox):

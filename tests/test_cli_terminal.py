@@ -4,10 +4,12 @@ import json
 import os
 import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
 
 import pytest
@@ -36,6 +38,7 @@ class AtTerminal:
     def __init__(self, *arguments, sandbox=None, stdin=None, stdout=None, **changes):
         self._keyboard, side = pty.openpty()
         self._shown = []
+        self._times = []
         self.process = subprocess.Popen(
             [sys.executable, "-c", _TAKES_THE_TERMINAL, *BCSHOPPER, *map(str, arguments)],
             env=environment(sandbox, **{"TERM": "xterm", "COLUMNS": "120", **changes}),
@@ -50,6 +53,14 @@ class AtTerminal:
         with suppress(OSError):  # the other side is closed
             while block := os.read(self._keyboard, 4096):
                 self._shown.append(block)
+                self._times.append(time.monotonic())
+
+    @property
+    def looks(self):
+        """What was shown, piece by piece, with the time of each."""
+        return [(at, block.decode(errors="replace")) for at, block in zip(
+            self._times, self._shown, strict=False
+        )]  # fmt: skip
 
     @property
     def shown(self):
@@ -108,6 +119,79 @@ def test_a_list_at_a_terminal_is_a_table(sandbox):
         assert any(str(profile) in line for line in lines)
 
 
+@pytest.mark.parametrize("command", ["list", "create", "lookup", "page", "quota"])
+def test_rows_fit_80_columns(command):
+    """Where ids don't, their beginnings stand for them; errors are cut, and not said again."""
+    with Sandbox(customers=400, profiles=120, rules=Rules(quota=450)) as sandbox:
+        ids = [1, 130, 99999] if command in {"create", "lookup"} else []
+        with AtTerminal(command, *ids, sandbox=sandbox, COLUMNS="80") as terminal:
+            assert terminal.end() == (command == "create")
+            lines = terminal.text.replace("\r", "\n").splitlines()
+        table = [line for line in lines if "━" not in line and " requests, " not in line]
+        assert max(map(len, table)) <= 80
+        if command == "create":
+            assert any("exists    e3e70682…   -" in line for line in lines)
+            assert terminal.text.count("Customer `99999` does not exist") == 1
+
+
+def test_a_bar_fits_80_columns(ids):
+    """With all that it has to say."""
+    with Sandbox(customers=400, rules=Rules(quota=3, window=2.0)) as sandbox:
+        command = ["create", "--from", ids]
+        with AtTerminal(*command, sandbox=sandbox, stdout=subprocess.DEVNULL,
+                        COLUMNS="80") as terminal:  # fmt: skip
+            assert terminal.end() == 0
+            bars = [line for line in re.split(r"[\r\n]", terminal.text) if "━" in line]
+        assert any("0/3, waits" in bar for bar in bars)
+        assert max(map(len, bars)) <= 80
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
+def test_tab_completes_files_and_profiles(tmp_path):
+    """At a prompt of bash, with the script that the command prints."""
+    (tmp_path / "customers-of-may.csv").write_text("customer_id\n")
+    (tmp_path / "bcshopper").mkdir()
+    (tmp_path / "bcshopper" / "config.toml").write_text("[profiles.staging]\n[profiles.shop]\n")
+    command = tmp_path / "bin" / "bcshopper"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m bcshopper "$@"\n')
+    command.chmod(0o755)
+    keyboard, side = pty.openpty()
+    shell = subprocess.Popen(
+        ["bash", "--norc", "-i"], stdin=side, stdout=side, stderr=side, cwd=tmp_path,
+        env=environment(PATH=f"{command.parent}:{os.environ['PATH']}", PS1="> ",
+                        XDG_CONFIG_HOME=str(tmp_path), TERM="dumb"),
+    )  # fmt: skip
+    os.close(side)
+    shown = b""
+
+    def expect(words):
+        nonlocal shown
+        end = time.monotonic() + 30
+        while words not in shown:
+            assert time.monotonic() < end, shown
+            if select.select([keyboard], [], [], 0.1)[0]:
+                shown += os.read(keyboard, 4096)
+        shown = shown.partition(words)[2]
+
+    try:
+        os.write(keyboard, b'eval "$(bcshopper completion bash)"; echo rea""dy\n')
+        expect(b"\nready")
+        for typed, completed in [
+            (b"bcshopper create --from cust\t", b"customers-of-may.csv"),
+            (b"bcshopper list --output cust\t", b"customers-of-may.csv"),
+            (b"bcshopper list --profile sta\t", b"staging"),
+            (b"bcshopper create --jour\t", b"--journal"),
+        ]:
+            os.write(keyboard, typed)
+            expect(completed)
+            os.write(keyboard, b"\x15")  # clears the line
+    finally:
+        shell.kill()
+        shell.wait()
+        os.close(keyboard)
+
+
 def test_bars_tell_count_rate_time_left_and_quota(ids, tmp_path):
     """On a terminal, with the data elsewhere."""
     with Sandbox(customers=400, rules=Rules(quota=450)) as sandbox:
@@ -130,6 +214,35 @@ def test_bars_say_when_they_wait_for_quota(ids):
         with AtTerminal(*command, sandbox=sandbox, stdout=subprocess.DEVNULL) as terminal:
             assert terminal.end() == 0
             assert re.search(r"quota 0/2, waits \d s for it", terminal.text)
+
+
+@pytest.mark.parametrize(
+    ("count", "quota"),
+    [(20_000, 100), pytest.param(300_000, 300, marks=pytest.mark.long)],
+)
+def test_the_time_left_is_right_from_the_second_window_on(tmp_path, count, quota):
+    """With a scaled quota, in true time: within a fifth of the truth, or 1.5 s, at every look."""
+    window = 2.0
+    file = tmp_path / "ids.txt"
+    file.write_text("".join(f"{i}\n" for i in range(1, count + 1)))
+    with Sandbox(customers=count, rules=Rules(quota=quota, window=window)) as sandbox:
+        command = ["create", "--from", file, "--output", tmp_path / "out"]
+        with AtTerminal(*command, sandbox=sandbox) as terminal:
+            assert terminal.end() == 0
+            looks = [
+                (at, re.findall(r"(\d+)/s .*?(\d+):(\d\d):(\d\d)", text.replace(",", "")))
+                for at, text in terminal.looks
+            ]
+    looks = [
+        (at, int(hours) * 3600 + int(minutes) * 60 + int(seconds))
+        for at, found in looks
+        for _, hours, minutes, seconds in found[-1:]
+    ]
+    began, ended = looks[0][0], looks[-1][0]
+    seen = [(left, ended - at) for at, left in looks if at > began + window]
+    assert len(seen) > 20
+    for left, true in seen:
+        assert abs(left - true) <= max(0.2 * true, 1.5), seen
 
 
 @pytest.mark.parametrize("option", ["--quiet", "--log-json"])

@@ -9,11 +9,12 @@ import bcshopper
 PUBLIC = {
     "bcshopper": """
         APIError AuthenticationError BCShopperError BadRequestError BatchError BatchReport
-        Coalescer ConflictError InvalidInputError NotFoundError Outcome Page Pagination Paginator
-        PayloadTooLargeError PermissionDeniedError QuotaPolicy QuotaSnapshot RateLimitError
-        RequestTimeoutError ResponseFormatError RetryPolicy Segment SegmentMembers Segments
-        ServerError Session SessionClosedError SessionStats ShopperProfile ShopperProfiles Status
-        SyncPlan SyncReport TooManyRemovalsError TransportError UnprocessableError __version__
+        Coalescer ConflictError Customer Customers InvalidInputError NotFoundError Outcome Page
+        Pagination Paginator PayloadTooLargeError PermissionDeniedError QuotaPolicy QuotaSnapshot
+        RateLimitError RequestTimeoutError ResponseFormatError RetryPolicy Segment SegmentMembers
+        Segments ServerError Session SessionClosedError SessionStats ShopperProfile ShopperProfiles
+        Status SyncPlan SyncReport TooManyRemovalsError TransportError UnprocessableError
+        __version__
     """,
     "bcshopper.errors": """
         APIError AuthenticationError BCShopperError BadRequestError BatchError ConflictError

@@ -51,7 +51,6 @@ _MOST_SAID = 500  # characters of a second error within a first one
 _INVALID = re.compile(r"not valid|invalid|must be", re.IGNORECASE)
 
 
-@attrs.resolve_types  # cattrs before 26.1 can't for a generic class
 @attrs.frozen
 class Created(Generic[T]):
     """The body of an answer to a POST: rows of what it created, also where it refused some."""
@@ -206,9 +205,10 @@ class _Creation(Generic[ItemT]):
         self._batch = batch
         self._ledger = ledger
         self._looked_up = False
+        self._asked_since = False  # the last POST
         self._was_there = False
         self._tries = 0
-        self._began = asyncio.get_running_loop().time()
+        self._began: float | None = None  # when the first POST went out
         self._called_existing: dict[ItemT, APIError] = {}  # by the server, in these words
         self._known: set[ItemT] = set()  # to the store, so that nothing speaks against a profile
 
@@ -219,12 +219,13 @@ class _Creation(Generic[ItemT]):
         todo: Sequence[ItemT] = self._ledger.unsettled(items)  # a look-up may have settled some
         while todo:
             request = self._creates.request(todo)
+            self._asked_since = False
             read = functools.partial(
                 read_verdict, creates=self._creates, request=request, items=todo
             )
             try:
                 verdict: Verdict[ItemT] = await self._transport.send(
-                    request, read, self._batch.watch(self._ledger, todo)
+                    request, read, self._watch(todo)
                 )
             except (APIError, TransportError, ResponseFormatError) as error:
                 if effect_of(error) is not Effect.UNKNOWN or request.repeatable:
@@ -246,6 +247,16 @@ class _Creation(Generic[ItemT]):
                 rest = [*await self._recover(request, doubtful), *self._ledger.unsettled(rest)]
             todo = rest
         return None
+
+    def _watch(self, items: Sequence[ItemT]) -> Watch:
+        watch = self._batch.watch(self._ledger, items)
+
+        def going_out() -> None:
+            watch.going_out()
+            if self._began is None:
+                self._began = asyncio.get_running_loop().time()
+
+        return attrs.evolve(watch, going_out=going_out)
 
     def _reject(self, item: ItemT, error: APIError) -> None:
         self._ledger.refused([item], error)
@@ -329,9 +340,12 @@ class _Creation(Generic[ItemT]):
         for item, error in doubtful.items():
             self._ledger.doubt([item], error)
         first = next(iter(doubtful.values()))
-        elapsed = asyncio.get_running_loop().time() - self._began
+        now = asyncio.get_running_loop().time()
+        elapsed = 0.0 if self._began is None else now - self._began
         may_go_on = await self._transport.back_off(request, first, self._tries, elapsed)
-        failure = await self._settle_existing(list(doubtful))
+        failure = None
+        if may_go_on or not self._asked_since:
+            failure = await self._settle_existing(list(doubtful))
         rest = self._ledger.unsettled(doubtful)
         if failure is None and may_go_on:
             return rest
@@ -359,7 +373,7 @@ class _Creation(Generic[ItemT]):
         """Settle those who have a profile; return why that could not be learnt."""
         if self._creates.find is None:
             return None
-        self._looked_up = self._ledger.is_looked_up = True
+        self._looked_up = self._asked_since = self._ledger.is_looked_up = True
         watch = Watch(going_out=self._batch.check)
         try:
             found = await self._creates.find(items, watch)

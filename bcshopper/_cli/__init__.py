@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import sys
 
+from bcshopper._cli._signals import INTERRUPTED, signals
+
+_MISSING_EXTRA = 2
+
 
 def main() -> None:
     """Run the command line, or say how to install what it needs."""
+    signals.own()
     try:
-        from bcshopper._cli._commands import bcshopper  # noqa: PLC0415 - the extra may be missing
+        from bcshopper._cli._commands import run_command  # noqa: PLC0415 - the extra may be missing
+
+        code = run_command(sys.argv[1:])
     except ModuleNotFoundError as error:
         if error.name not in {"click", "ijson", "rich"}:
             raise
-        sys.exit("the command line needs an extra: pip install 'bcshopper[cli]'")
-    bcshopper(prog_name="bcshopper")
+        sys.stderr.write("the command line needs an extra: pip install 'bcshopper[cli]'\n")
+        code = _MISSING_EXTRA
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    signals.disown()
+    sys.exit(code)

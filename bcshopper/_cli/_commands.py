@@ -4,63 +4,59 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 import click
 from click.shell_completion import get_completion_class
 
-from bcshopper._cli import _work
+from bcshopper._cli import _options as options
+from bcshopper._cli import _output as out
 from bcshopper._cli._demo import run_demo
 from bcshopper._cli._files import check_distinct
-from bcshopper._cli._input import read_ids
+from bcshopper._cli._input import open_rejects, read_ids, refuse
+from bcshopper._cli._job import RESULTS, Verb, Writing, print_plan, write_all
 from bcshopper._cli._journal import Job, Journal
-from bcshopper._cli._options import Context, Group, examples
-from bcshopper._cli._output import (
-    LOOKUP_COLUMNS,
-    OUTCOME_COLUMNS,
-    PROFILE_COLUMNS,
-    QUOTA_COLUMNS,
-    REQUEST_COLUMNS,
-    Rows,
-    profile_row,
-    request_row,
-)
-from bcshopper._cli._parameters import (
-    Ids,
-    Output,
-    dry_run_option,
-    journal_option,
-    prints,
-    summary_option,
-    takes_ids,
-    yes_option,
-)
-from bcshopper._cli._rejects import open_rejects, refuse
-from bcshopper._cli._runner import Exit, run
-from bcshopper._cli._settings import (
-    SANDBOX_CUSTOMERS,
-    SANDBOX_PROFILES,
-    Settings,
-    choose_settings,
-)
+from bcshopper._cli._options import Context, Ids, examples
+from bcshopper._cli._output import Output, Rows
+from bcshopper._cli._runner import CommandError, Exit, end_with, run
+from bcshopper._cli._settings import SANDBOX, Settings, choose_settings
 from bcshopper._cli._source import CUSTOMER_IDS, PROFILE_IDS, IdKind
 from bcshopper._cli._summary import Summary
-from bcshopper._cli._terminal import log_response, say
+from bcshopper._cli._terminal import fail, log_response, say
+from bcshopper._cli._work import delete_everything, list_all, look_up
 from bcshopper._listing import MAX_LIMIT
 from bcshopper._outcomes import GOOD, Status
 from bcshopper._profiles import ProfileRequests
-from bcshopper._transport import Request
 from bcshopper._version import __version__
 from bcshopper.sandbox import Sandbox
+
+T = TypeVar("T")
+
+
+def run_command(arguments: Sequence[str]) -> int:
+    """Run a command line, say what stopped it, and give its exit code."""
+    try:
+        return bcshopper.main(list(arguments), "bcshopper", standalone_mode=False) or 0
+    except click.Abort:
+        return Exit.INTERRUPTED
+    except click.ClickException as error:
+        of = error.ctx if isinstance(error, click.UsageError) else None
+        given = of.find_object(Context) if of else None
+        if given and "log_json" in given.options:
+            _ = given.terminal
+            fail(error.format_message())
+        else:
+            error.show()  # with a hint beside it
+        return error.exit_code
 
 
 @click.group(
     "bcshopper",
-    cls=Group,
+    cls=options.Group,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     **examples(
         "bcshopper list --format csv --output profiles.csv",
@@ -73,7 +69,8 @@ def bcshopper() -> None:
     """Manage a BigCommerce store's shopper profiles.
 
     The account comes from BIGCOMMERCE_STORE_HASH and BIGCOMMERCE_ACCESS_TOKEN, or from a section
-    of the config file. Data goes to standard output, all else to standard error.
+    of the config file, which --profile or BCSHOPPER_PROFILE names. Data goes to standard output,
+    all else to standard error.
 
     Exit codes: 0 all well, 1 some ids failed or lines were skipped, 2 usage, 3 credentials or
     permission, 4 the API, the network or a full disk, 130 interrupted, 141 nobody reads the output.
@@ -81,19 +78,19 @@ def bcshopper() -> None:
 
 
 @bcshopper.command("list", **examples("bcshopper list", "bcshopper list --consistent --format csv"))
-@prints
+@options.prints
 @click.option("--consistent", is_flag=True, help="Miss nothing, whatever is deleted meanwhile.")
 @click.pass_obj
 def list_profiles(context: Context, *, output: Output, consistent: bool) -> None:
     """List every shopper profile, oldest first."""
-    with choose_settings(context.options) as settings, output.open(PROFILE_COLUMNS) as rows:
-        run(_work.list_all(settings, consistent=consistent, rows=rows, terminal=context.terminal))
+    with choose_settings(context.options) as settings, output.open(out.PROFILE_COLUMNS) as rows:
+        run(list_all(settings, consistent=consistent, rows=rows, terminal=context.terminal))
 
 
 @bcshopper.command(**examples("bcshopper page", "bcshopper page 3 --limit 250"))
 @click.argument("number", type=click.IntRange(min=1), default=1)
 @click.option("--limit", type=click.IntRange(1, MAX_LIMIT), default=50, show_default=True)
-@prints
+@options.prints
 @click.pass_obj
 def page(context: Context, *, number: int, limit: int, output: Output) -> None:
     """Print one page of the profiles, with one request."""
@@ -102,16 +99,16 @@ def page(context: Context, *, number: int, limit: int, output: Output) -> None:
         async with settings.session(log_response) as session:
             found = await session.shopper_profiles.page(number, limit=limit)
         for profile in found:
-            rows.write(profile_row(profile))
+            rows.write(out.profile_row(profile))
         said = found.pagination
         say(f"page {number} of {said.total_pages:,}; {said.total:,} profiles in all")
 
-    with choose_settings(context.options) as settings, output.open(PROFILE_COLUMNS) as rows:
+    with choose_settings(context.options) as settings, output.open(out.PROFILE_COLUMNS) as rows:
         run(job(settings, rows))
 
 
 @bcshopper.command(**examples("bcshopper quota"))
-@prints
+@options.prints
 @click.pass_obj
 def quota(context: Context, *, output: Output) -> None:
     """Print the store's quota, as one request finds it."""
@@ -124,26 +121,26 @@ def quota(context: Context, *, output: Output) -> None:
             else:
                 rows.write(attrs.asdict(session.quota))
 
-    with choose_settings(context.options) as settings, output.open(QUOTA_COLUMNS) as rows:
+    with choose_settings(context.options) as settings, output.open(out.QUOTA_COLUMNS) as rows:
         run(job(settings, rows))
 
 
 @bcshopper.command(
     **examples("bcshopper lookup 101 102", "bcshopper lookup --from orders.csv --column buyer")
 )
-@takes_ids("CUSTOMER_ID")
-@prints
+@options.takes_ids("CUSTOMER_ID")
+@options.prints
 @click.pass_obj
 def lookup(context: Context, *, ids: Ids, output: Output) -> None:
     """Print the profile id of each of these customers."""
     check_distinct(from_=ids.source.path, output=output.path)
-    with choose_settings(context.options) as settings, closing(Journal(None)) as journal:
+    with choose_settings(context.options) as settings, Journal(None) as book:
         job = Job(settings.base_url, settings.store_hash, "lookup")
-        skipped = _load(journal, job, ids, CUSTOMER_IDS)
-        with output.open(LOOKUP_COLUMNS) as rows:
-            run(_work.look_up(settings, journal, rows=rows, terminal=context.terminal))
+        skipped = _load(book, job, ids, CUSTOMER_IDS)
+        with output.open(out.LOOKUP_COLUMNS) as rows:
+            run(look_up(settings, book, rows=rows, terminal=context.terminal))
     if skipped:
-        sys.exit(Exit.SOME_FAILED)
+        end_with(Exit.SOME_FAILED)
 
 
 @bcshopper.command(
@@ -153,15 +150,12 @@ def lookup(context: Context, *, ids: Ids, output: Output) -> None:
         "zcat ids.gz | bcshopper create --share 0.5 --summary-json summary.json",
     )
 )
-@takes_ids("CUSTOMER_ID")
-@prints
-@journal_option
-@dry_run_option
-@summary_option
+@options.takes_ids("CUSTOMER_ID")
+@options.writes
 @click.pass_obj
-def create(context: Context, /, **options: Any) -> None:
+def create(context: Context, /, **given: Any) -> None:
     """Give each of these customers a profile; safe to repeat."""
-    _write("create", CUSTOMER_IDS, context, **options)
+    _write("create", CUSTOMER_IDS, context, **given)
 
 
 @bcshopper.command(
@@ -171,14 +165,11 @@ def create(context: Context, /, **options: Any) -> None:
         "bcshopper delete --yes --from old.txt --journal old.journal",
     )
 )
-@takes_ids("PROFILE_ID")
-@prints
-@journal_option
-@yes_option
-@dry_run_option
-@summary_option
+@options.takes_ids("PROFILE_ID")
+@options.yes
+@options.writes
 @click.pass_obj
-def delete(context: Context, /, *, ids: Ids, yes: bool, dry_run: bool, **options: Any) -> None:
+def delete(context: Context, /, *, ids: Ids, yes: bool, dry_run: bool, **given: Any) -> None:
     """Delete these profiles; safe to repeat."""
     if ids.source.is_stdin and not (yes or dry_run):
         raise click.UsageError("ids from standard input need --yes: nobody can be asked there")
@@ -188,11 +179,11 @@ def delete(context: Context, /, *, ids: Ids, yes: bool, dry_run: bool, **options
             requests = -(-count // ProfileRequests(settings.root).delete_capacity)
             _confirm(f"Delete {count:,} shopper profiles in {requests:,} requests", settings)
 
-    _write("delete", PROFILE_IDS, context, ids=ids, dry_run=dry_run, ask=ask, **options)
+    _write("delete", PROFILE_IDS, context, ids=ids, dry_run=dry_run, ask=ask, **given)
 
 
 def _write(
-    verb: _work.Verb,
+    verb: Verb,
     kind: IdKind[Any],
     context: Context,
     *,
@@ -206,74 +197,81 @@ def _write(
     check_distinct(
         from_=ids.source.path, output=output.path, journal=journal, summary_json=summary_json
     )
-    with choose_settings(context.options) as settings:
-        # A plan leaves no trace.
-        is_begun = journal is not None and journal.exists() and journal.stat().st_size > 0
-        place = journal if not dry_run or is_begun else None
-        with closing(Journal(place)) as book:
-            job = Job(settings.base_url, settings.store_hash, verb)
-            summary = Summary(verb, settings.store_hash)
-            summary.skipped = _load(book, job, ids, kind, keep_bad=not dry_run)
-            if dry_run:
-                _print_plan(_work.plan(verb, settings, book), output)
-                return
-            done = sum(n for status, n in book.counts().items() if status in _work.RESULTS)
-            if done:
-                say(f"{journal}: {done:,} of {book.total:,} ids are done already", done=done)
-            if done < book.total:
-                ask(settings, book.total - done)
-            try:
-                with output.open(OUTCOME_COLUMNS) as rows:
-                    run(
-                        _work.write_ids(
-                            verb, settings, book,
-                            rows=rows, summary=summary, terminal=context.terminal,
-                        )
-                    )  # fmt: skip
-            except (KeyboardInterrupt, BrokenPipeError) as stop:
-                why = "interrupted" if isinstance(stop, KeyboardInterrupt) else "nobody reads on"
-                _say_how_to_go_on(why, summary, book.total, journal)
-                raise
-            finally:
-                _report(summary, summary_json)
+    place = journal if not dry_run or _is_begun(journal) else None  # a plan leaves no trace
+    with choose_settings(context.options) as settings, Journal(place) as book:
+        job = Job(settings.base_url, settings.store_hash, verb)
+        skipped = _load(book, job, ids, kind, keep_bad=not dry_run)
+        if dry_run:
+            print_plan(verb, settings, book, output, every="verbose" in context.options)
+            return
+        summary = Summary(verb, settings.store_hash, book.total, skipped)
+        done = sum(n for status, n in book.counts().items() if status in RESULTS)
+        if done:
+            say(f"{journal}: {done:,} of {book.total:,} ids are done already", done=done)
+        if done < book.total:
+            ask(settings, book.total - done)
+        why = ""
+        try:
+            write_all(Writing(verb, settings, book, output, summary, context.terminal))
+        except BaseException as error:
+            why = str(error)
+            _say_how_to_go_on(error, summary, book.total, journal)
+            raise
+        finally:
+            _report(summary, summary_json, said=why, reasons=not output.is_read_now)
     if summary.never_reached:
-        sys.exit(Exit.API)
+        end_with(Exit.API)
     if summary.failed or summary.skipped:
-        sys.exit(Exit.SOME_FAILED)
+        end_with(Exit.SOME_FAILED)
+
+
+def _is_begun(journal: Path | None) -> bool:
+    with suppress(OSError):
+        return journal is not None and journal.stat().st_size > 0
+    return False
 
 
 def _load(journal: Journal, job: Job, ids: Ids, kind: IdKind[Any], *, keep_bad: bool = True) -> int:
     """Read all ids, which checks them; gives how many bad lines were left out."""
     if not ids.skip_bad:
-        journal.begin(job, read_ids(ids.source, kind, refuse))
+        journal.begin(job, _some(read_ids(ids.source, kind, refuse), ids))
         return 0
-    with open_rejects(ids.source.rejects_path if keep_bad else None) as rejects:
-        journal.begin(job, read_ids(ids.source, kind, rejects.add))
+    with open_rejects(ids.source if keep_bad else None) as rejects:
+        journal.begin(job, _some(read_ids(ids.source, kind, rejects.add), ids))
     if rejects.count:
         place = f"are in {rejects.path}" if rejects.path else "would be left out"
         say(f"{rejects.count:,} bad lines {place}", skipped=rejects.count)
     return rejects.count
 
 
-def _print_plan(requests: Iterator[Request], output: Output) -> None:
-    count = 0
-    with output.open(REQUEST_COLUMNS) as rows:
-        for request in requests:
-            rows.write(request_row(request))
-            count += 1
-    say(f"{count:,} requests would go; none was sent", requests=count)
+def _some(found: Iterator[T], ids: Ids) -> Iterator[T]:
+    """The same, but for none at all: what was to write them may have failed."""
+    first = next(found, None)
+    if first is not None:
+        yield first
+        yield from found
+    elif not ids.allow_empty:
+        raise CommandError(
+            f"no ids in {ids.source.label}: nothing was done; --allow-empty takes that for well",
+            Exit.SOME_FAILED,
+        )
 
 
-def _report(summary: Summary, path: Path | None) -> None:
+def _report(summary: Summary, path: Path | None, **told: Any) -> None:
     if not summary.ended:
         return
-    for line in summary.lines():
+    for line in summary.lines(**told):
         say(line)
     if path is not None:
         summary.write(path)
 
 
-def _say_how_to_go_on(why: str, summary: Summary, total: int, journal: Path | None) -> None:
+def _say_how_to_go_on(
+    stop: BaseException, summary: Summary, total: int, journal: Path | None
+) -> None:
+    if not isinstance(stop, KeyboardInterrupt | BrokenPipeError):
+        return
+    why = "interrupted" if isinstance(stop, KeyboardInterrupt) else "nobody reads on"
     done = summary.counts.total() - summary.failed
     how = (
         f"the same command again goes on where {journal} ends"
@@ -288,9 +286,9 @@ def _say_how_to_go_on(why: str, summary: Summary, total: int, journal: Path | No
     **examples("bcshopper delete-all --confirm abc123", "bcshopper delete-all --dry-run"),
 )
 @click.option("--confirm", metavar="STORE_HASH", help="The store's hash, to be sure.")
-@yes_option
-@dry_run_option
-@summary_option
+@options.yes
+@options.dry_run
+@options.summary
 @click.pass_obj
 def delete_all(
     context: Context, *, confirm: str | None, yes: bool, dry_run: bool, summary_json: Path | None
@@ -298,7 +296,9 @@ def delete_all(
     """Delete every profile in the store."""
     with choose_settings(context.options) as settings:
         if dry_run:
-            _print_plan(iter([ProfileRequests(settings.root).delete_all()]), Output.choose())
+            with Output.choose().open(out.REQUEST_COLUMNS) as rows:
+                rows.write(out.request_row(ProfileRequests(settings.root).delete_all()))
+            say("1 requests would go; none was sent", requests=1)
             return
         if confirm != settings.store_hash:
             raise click.UsageError(
@@ -308,9 +308,9 @@ def delete_all(
         total = _count(settings)
         if not yes:
             _confirm(f"Delete all {total:,} shopper profiles", settings)
-        summary = Summary("delete-all", settings.store_hash)
+        summary = Summary("delete-all", settings.store_hash, total)
         try:
-            run(_work.delete_everything(settings, total, summary))
+            run(delete_everything(settings, total, summary))
         finally:
             _report(summary, summary_json)
 
@@ -339,7 +339,7 @@ def _confirm(what: str, settings: Settings) -> None:
         raise click.UsageError("nobody can be asked here: give --yes") from None
     if not agreed:
         say("nothing was deleted")
-        sys.exit(Exit.SOME_FAILED)
+        end_with(Exit.SOME_FAILED)
 
 
 @bcshopper.group(**examples("bcshopper journal show night.journal"))
@@ -356,8 +356,8 @@ def journal() -> None:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--failed", is_flag=True, help="Print the ids that failed, one a line, as input.")
 def show(file: Path, *, failed: bool) -> None:
-    """Tell what became of a job's ids."""
-    with closing(Journal(file)) as book:
+    """Tell what became of a job's ids, though it may be running."""
+    with Journal(file, reads_only=True) as book:
         job = book.job
         if job is None:
             raise click.UsageError(f"{file} is no journal of a job")
@@ -386,10 +386,8 @@ def demo(context: Context, *, customers: int) -> None:
     "--port", default=8080, show_default=True, type=click.IntRange(0, 65535),
     help="0 picks a free one.",
 )  # fmt: skip
-@click.option(
-    "--customers", default=SANDBOX_CUSTOMERS, show_default=True, type=click.IntRange(min=0)
-)
-@click.option("--profiles", default=SANDBOX_PROFILES, show_default=True, type=click.IntRange(min=0))
+@click.option("--customers", default=SANDBOX["customers"], show_default=True, type=options.COUNT)
+@click.option("--profiles", default=SANDBOX["profiles"], show_default=True, type=options.COUNT)
 def sandbox(port: int, customers: int, profiles: int) -> None:
     """Serve an embedded store until interrupted."""
 
@@ -412,7 +410,7 @@ def sandbox(port: int, customers: int, profiles: int) -> None:
 )
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print what makes a shell complete commands and options."""
+    """Print what makes a shell complete commands, options, files and profiles."""
     kind = get_completion_class(shell)
     assert kind is not None  # noqa: S101 - click has these three
     click.echo(kind(bcshopper, {}, "bcshopper", "_BCSHOPPER_COMPLETE").source())

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterable
 
 from rich.console import Console
 from rich.table import Table
 
-from bcshopper._cli._progress import Pace, shown
+from bcshopper._cli._pace import Pace
+from bcshopper._cli._progress import shown
 from bcshopper._cli._terminal import Terminal
+from bcshopper._quota import QuotaPolicy
 from bcshopper.sandbox import Sandbox
 
 
@@ -22,7 +25,8 @@ async def run_demo(customers: int, terminal: Terminal) -> None:
         profiles = session.shopper_profiles
 
         async def step(name: str, items: AsyncIterable[object]) -> None:
-            pace = Pace(name, customers, lambda: session.quota)
+            now = asyncio.get_running_loop().time
+            pace = Pace(name, customers, quota=lambda: None, policy=QuotaPolicy(), now=now)
             before, began = session.stats.requests, time.perf_counter()
             async with shown(pace, terminal):
                 async for _ in items:

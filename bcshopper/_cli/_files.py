@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from secrets import token_hex
 from typing import BinaryIO
 
 import click
+
+try:
+    import fcntl
+except ImportError:  # Windows, where two commands at once are not kept apart
+    fcntl = None  # type: ignore[assignment]
+
+OURS_ALONE = 0o600
+"""The mode of a new file: ids are customers' data."""
+
+
+class InUseError(Exception):
+    """Another command is at work on the file."""
 
 
 def check_distinct(**files: Path | str | None) -> None:
@@ -39,40 +51,75 @@ def check_distinct(**files: Path | str | None) -> None:
 def whole_file(path: Path) -> Iterator[BinaryIO]:
     """A file that is there whole once the block has ended well, and else not at all.
 
-    What is no regular file, such as a pipe, is written to as it is.
+    Until then it is written beside its place, under a name that is the same each time: what a
+    killed command has left there, the next one writes over. What is no regular file, such as a
+    pipe, is written to as it is.
 
     Raises:
         click.UsageError: it can't be written there.
         OSError: the last of it can't be written.
     """
-    with _refused_as_usage(path):
+    try:
         is_device = path.exists() and not path.is_file()
         place = Path(os.path.realpath(path))  # a link stays a link
-        written = path if is_device else place.with_name(f".bcshopper-{token_hex(8)}.part")
-        created = written.open("wb")
-    if is_device:
-        with closing_file(created) as file:
+        written = path if is_device else beside(place, "part")
+        file = written.open("wb") if is_device else open_locked(written)
+    except OSError as error:
+        raise click.UsageError(f"cannot write {path}: {error.strerror}") from None
+    except InUseError:
+        raise click.UsageError(f"{path} is being written by another command") from None
+    with closing_file(file):
+        if is_device:
             yield file
-        return
-    try:
-        with closing_file(created) as file:
-            if place.exists():
-                written.chmod(stat.S_IMODE(place.stat().st_mode))
+            return
+        try:
+            file.truncate()
+            written.chmod(stat.S_IMODE(place.stat().st_mode) if place.exists() else OURS_ALONE)
             yield file
             file.flush()
             os.fsync(file.fileno())
-        written.replace(place)
-    except BaseException:
-        written.unlink(missing_ok=True)
-        raise
+            written.replace(place)
+        except BaseException:
+            written.unlink(missing_ok=True)
+            raise
 
 
-@contextmanager
-def _refused_as_usage(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise click.UsageError(f"cannot write {path}: {error.strerror}") from None
+def beside(path: Path, suffix: str) -> Path:
+    """The hidden file that goes with one; its name may be as long as any."""
+    name = hashlib.sha256(os.fsencode(os.path.realpath(path))).hexdigest()[:16]
+    return Path(os.path.realpath(path)).with_name(f".bcshopper-{name}.{suffix}")
+
+
+def open_locked(path: Path) -> BinaryIO:
+    """Open a file, made if need be, and keep other commands off it.
+
+    The lock goes with the process, however it ends.
+
+    Raises:
+        OSError: it can't be opened.
+        InUseError: another command has it.
+    """
+    while True:
+        file = open(path, "r+b", opener=_make)  # noqa: SIM115 - it has no opener
+        try:
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Meanwhile whoever had it may have moved it away.
+            with suppress(FileNotFoundError):
+                if os.path.samestat(path.stat(), os.fstat(file.fileno())):
+                    return file
+        except BlockingIOError:
+            file.close()
+            raise InUseError from None
+        except BaseException:
+            file.close()
+            raise
+        file.close()
+
+
+def _make(path: str, flags: int) -> int:
+    # The folder may be everybody's: no link that somebody has laid there.
+    return os.open(path, flags | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), OURS_ALONE)
 
 
 @contextmanager

@@ -3,21 +3,49 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+import sqlite3
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing, suppress
-from typing import Any, TypeAlias
+from datetime import timedelta
+from itertools import islice
+from typing import Any, Literal, TypeAlias, TypeVar
 from uuid import UUID
 
 import attrs
 
+from bcshopper._batch import MAX_PER_WRITE
 from bcshopper._cli._journal import Item, Journal
+from bcshopper._cli._output import (
+    OUTCOME_COLUMNS,
+    REQUEST_COLUMNS,
+    Output,
+    Rows,
+    outcome_row,
+    request_row,
+)
+from bcshopper._cli._progress import working
+from bcshopper._cli._runner import run
+from bcshopper._cli._settings import Settings
+from bcshopper._cli._summary import Summary
+from bcshopper._cli._terminal import Terminal, say
+from bcshopper._customers import CustomerRequests
 from bcshopper._listing import MAX_LIMIT
-from bcshopper._outcomes import Outcome, Status
-from bcshopper._profiles import ShopperProfiles
-from bcshopper.errors import APIError
+from bcshopper._outcomes import GOOD, Outcome, Status
+from bcshopper._profiles import ProfileRequests, ShopperProfiles
+from bcshopper._transport import Request
+from bcshopper.errors import APIError, BCShopperError
+from bcshopper.events import ChunkDone, Event
 
+T = TypeVar("T")
+Verb: TypeAlias = Literal["create", "delete"]
 Show: TypeAlias = Callable[[Sequence[Outcome[Any]]], None]
 
+RESULTS = GOOD | {Status.REJECTED}
+"""Outcomes that another run would not change."""
+
+_MOST_PRINTED = 100
+_QUOTAS = {"Standard and Plus": 150, "Pro": 450}
+"""Requests per window of 30 s, as the API documents them for a store's plan."""
 _MOST_UNRECORDED = 5000
 _COMMIT_EVERY = 0.1
 
@@ -25,10 +53,93 @@ _COMMIT_EVERY = 0.1
 _ABOUT_THE_ID = frozenset({400, 409, 413, 414, 422})
 
 
+@attrs.frozen
+class Writing:
+    """A create or delete, and where its outcomes go."""
+
+    verb: Verb
+    settings: Settings
+    journal: Journal
+    output: Output
+    summary: Summary
+    terminal: Terminal
+
+
+def write_all(job: Writing) -> None:
+    """Create or delete what is open in the journal, and account for every id, whatever happens."""
+    stop: BaseException | None = None
+    try:
+        with job.output.open(OUTCOME_COLUMNS) as rows:
+            try:
+                run(write_ids(job, rows))
+            except (BCShopperError, sqlite3.Error, KeyboardInterrupt) as error:
+                stop = error
+                _tell_the_rest(job, rows, error)
+    except OSError as error:  # of the rows
+        _tell_the_rest(job, None, error)
+        raise
+    if stop is not None:
+        raise stop
+
+
+async def write_ids(job: Writing, rows: Rows) -> None:
+    """What is done already comes first in the rows."""
+
+    def on_event(event: Event) -> None:
+        if isinstance(event, ChunkDone):
+            recorder.add(event.outcomes)
+
+    def show(outcomes: Sequence[Outcome[Any]]) -> None:
+        with work.hidden():
+            _tell(job, outcomes, rows)
+        work.pace.advance(len(outcomes))
+
+    recorder = Recorder(job.journal, show)
+    total = job.journal.total
+    async with working(job.verb, total, job.settings, job.terminal, on_event) as work:
+        profiles = work.session.shopper_profiles
+        try:
+            for earlier in chunks(job.journal.outcomes(RESULTS), MAX_PER_WRITE):
+                work.pace.resume(len(earlier))
+                show(earlier)
+            if job.verb == "create":
+                await settle_doubts(profiles, job.journal, show)
+                await recorder.run(profiles.create_stream(_untaken(job.journal)))
+            else:
+                await recorder.run(profiles.delete_stream(_untaken(job.journal)))
+        finally:
+            job.summary.end(work.session.stats)
+
+
+def _tell(job: Writing, outcomes: Sequence[Outcome[Any]], rows: Rows | None) -> None:
+    """Count outcomes, and write them if there is still a place for it."""
+    job.summary.add(outcomes)
+    if rows is not None:
+        for outcome in outcomes:
+            rows.write(outcome_row(outcome))
+        rows.flush()
+
+
+def _tell_the_rest(job: Writing, rows: Rows | None, stop: BaseException) -> None:
+    """Tell what became of the ids that a run did not come to, because something stopped it."""
+    unsent = stop if isinstance(stop, BCShopperError) else BCShopperError(_UNSENT)
+    why = {Status.NOT_SENT: unsent, Status.UNKNOWN: BCShopperError(_SENT_EARLIER)}
+    rest = (Outcome(item, status, error=why[status]) for item, status in job.journal.untold())
+    for some in chunks(rest, _MOST_UNRECORDED):
+        _tell(job, some, rows)
+
+
+_UNSENT = "stopped before it was sent"
+_UNANSWERED = "stopped before an answer came: it may have taken effect"
+_SENT_EARLIER = "stopped before it was looked up: an earlier run may have sent it"
+
+
 class Recorder:
     """Puts outcomes into the journal as they come, and shows them once they are there.
 
     A commit costs as much for one as for hundreds, so there are no more than ten a second.
+    Once outcomes can't be recorded or shown, no more ids go out, and what is under way is
+    recorded and shown as well as it can be.
 
     Args:
         journal: where to.
@@ -43,11 +154,11 @@ class Recorder:
         self._room = asyncio.Event()
         self._room.set()
         self._ended = asyncio.Event()
-        self._unshown: OSError | None = None
+        self._failure: OSError | sqlite3.Error | None = None
 
     def add(self, outcomes: Sequence[Outcome[Item]]) -> None:
         """Take outcomes; returns at once."""
-        self._waiting.extend(map(_for_the_journal, outcomes))
+        self._waiting.extend(map(_explained, map(_for_the_journal, outcomes)))
         self._news.set()
         if len(self._waiting) > _MOST_UNRECORDED:
             self._room.clear()
@@ -60,7 +171,7 @@ class Recorder:
             async with aclosing(work):
                 async for _ in work:
                     await self._room.wait()
-                    if writer.done() or self._unshown is not None:
+                    if writer.done() or self._failure is not None:
                         break
         finally:
             self._ended.set()
@@ -73,15 +184,21 @@ class Recorder:
             self._news.clear()
             outcomes, self._waiting = self._waiting, []
             self._room.set()
-            await asyncio.to_thread(self._journal.record, outcomes)
-            try:
-                self._show(outcomes)
-            except OSError as error:  # what is under way is recorded all the same
-                self._unshown = self._unshown or error
+            for step in (self._record, self._show_recorded):
+                try:
+                    await step(outcomes)
+                except (OSError, sqlite3.Error) as error:
+                    self._failure = self._failure or error
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._ended.wait(), _COMMIT_EVERY)
-        if self._unshown is not None:
-            raise self._unshown
+        if self._failure is not None:
+            raise self._failure
+
+    async def _record(self, outcomes: Sequence[Outcome[Item]]) -> None:
+        await asyncio.to_thread(self._journal.record, outcomes)
+
+    async def _show_recorded(self, outcomes: Sequence[Outcome[Item]]) -> None:
+        self._show(outcomes)
 
 
 def _for_the_journal(outcome: Outcome[Item]) -> Outcome[Item]:
@@ -96,7 +213,15 @@ def _for_the_journal(outcome: Outcome[Item]) -> Outcome[Item]:
     return outcome
 
 
-async def open_items(journal: Journal) -> AsyncIterator[Item]:
+def _explained(outcome: Outcome[Item]) -> Outcome[Item]:
+    """Without a reason of its own, it was in the way when the job was stopped."""
+    if outcome.ok or outcome.error is not None:
+        return outcome
+    words = _UNANSWERED if outcome.status is Status.UNKNOWN else _UNSENT
+    return attrs.evolve(outcome, error=BCShopperError(words))
+
+
+async def _untaken(journal: Journal) -> AsyncIterator[Item]:
     """Every id that has no outcome; the journal knows before it may be sent."""
     journal.rewind()
     while items := await asyncio.to_thread(journal.take):
@@ -145,3 +270,56 @@ async def _find_new(profiles: ShopperProfiles, wanted: set[UUID], journal: Journ
         else:
             return new
     return new
+
+
+def print_plan(
+    verb: Verb, settings: Settings, journal: Journal, output: Output, *, every: bool
+) -> None:
+    """Say how many requests would go and for how long; print them if that is not too many."""
+    requests = sum(1 for _ in plan(verb, settings, journal))
+    ids = journal.total - sum(n for status, n in journal.counts().items() if status in RESULTS)
+    say(
+        f"{verb}: {ids:,} ids; {requests:,} requests would go; none was sent",
+        ids=ids, requests=requests,
+    )  # fmt: skip
+    for name, limit in _QUOTAS.items():
+        windows = requests / max(1, int(limit * settings.quota.share))
+        if windows > 1:
+            say(f"with the quota of {name}, that takes {timedelta(seconds=round(windows * 30))}")
+    if requests > _MOST_PRINTED and not every and output.path is None:
+        say("to see them, give --verbose, or --output FILE")
+        return
+    with output.open(REQUEST_COLUMNS) as rows:
+        for request in plan(verb, settings, journal):
+            rows.write(request_row(request))
+
+
+def plan(verb: Verb, settings: Settings, journal: Journal) -> Iterator[Request]:
+    """The requests that `write_ids` would send, if all of them succeed.
+
+    Where an earlier run left doubts, these are the look-ups; what follows depends on them.
+    """
+    journal.rewind()
+    requests, customers = ProfileRequests(settings.root), CustomerRequests(settings.root)
+    if verb == "delete":
+        for some in chunks(open_ids(journal), requests.delete_capacity):
+            yield requests.delete(some)
+        return
+    while doubtful := journal.in_doubt():
+        for group in customers.split(doubtful):
+            yield customers.find(group, 1)
+    for some in chunks(open_ids(journal), MAX_PER_WRITE):
+        yield requests.create(some)
+
+
+def open_ids(journal: Journal) -> Iterator[Any]:
+    """Every id that has no outcome, which none of them gets by this."""
+    while items := journal.peek():
+        yield from items
+
+
+def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of so many, and the rest."""
+    iterator = iter(items)
+    while some := list(islice(iterator, size)):
+        yield some

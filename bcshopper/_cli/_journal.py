@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 from uuid import UUID
 
 import attrs
-import msgspec
 
+from bcshopper._cli._files import OURS_ALONE, InUseError, beside, open_locked
+from bcshopper._cli._runner import CommandError, Exit
 from bcshopper._outcomes import Outcome, Status
 from bcshopper.errors import BCShopperError
 
@@ -23,42 +25,35 @@ Item: TypeAlias = Any
 """A customer id or the UUID of a profile, as the verb has it."""
 
 _APPLICATION_ID = 0x62637368
-_FORMAT = 1
+_FORMAT = 2
 _CACHE_KIB = 32 * 1024
-_LOCK_PATIENCE = 1.0
+_PATIENCE = 30.0  # seconds; whoever looks into the file is soon done
 _BLOCK = 1000
-_ALL = 1 << 62
 
 _TABLES = """
 CREATE TABLE job (
     base_url TEXT NOT NULL, store_hash TEXT NOT NULL, verb TEXT NOT NULL,
     input BLOB NOT NULL, started TEXT NOT NULL
 );
-CREATE TABLE items (position INTEGER PRIMARY KEY, item UNIQUE NOT NULL);
-CREATE TABLE taken (last INTEGER PRIMARY KEY, at TEXT NOT NULL);
-CREATE TABLE outcomes (
-    position INTEGER PRIMARY KEY, status TEXT NOT NULL, profile_id BLOB, error TEXT
+CREATE TABLE items (
+    position INTEGER PRIMARY KEY, item UNIQUE NOT NULL, status TEXT, profile_id BLOB, error TEXT
 );
-CREATE TABLE news (number INTEGER PRIMARY KEY, outcomes BLOB NOT NULL);
+CREATE TABLE taken (last INTEGER PRIMARY KEY, at TEXT NOT NULL);
 """
 # What has no outcome, or one that is no result: it is for the next run to try.
-_ITEMS = "FROM items LEFT JOIN outcomes USING (position)"
 _OPEN = "(status IS NULL OR status IN ('unknown', 'not_sent'))"
 
 
-class JournalError(Exception):
+class JournalError(CommandError):
     """A file that can't be this job's journal; the text says why."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, Exit.USAGE)
 
 
 @attrs.frozen
 class Job:
-    """What a journal belongs to.
-
-    Attributes:
-        base_url: the API's address.
-        store_hash: the store.
-        verb: `create` or `delete`.
-    """
+    """What a journal belongs to: the API's address, the store and what is done there."""
 
     base_url: str
     store_hash: str
@@ -68,81 +63,84 @@ class Job:
 class Journal:
     """The ids of a job, which of them are under way, and their outcomes.
 
-    An id is open, taken (it may have been sent), or has an outcome. All of it is on disk before
-    a method returns. Methods may be called from any thread, and wait for each other.
-
-    A row for each outcome costs a run a fifth of its CPU; so outcomes are recorded as they come,
-    many in a row, and get rows of their own only if the file is read again.
+    An id is open, taken (it may have been sent), or has an outcome. All of it is on disk, in the
+    named file, before a method returns. Methods may be called from any thread, and wait for each
+    other.
 
     To tell later what this job created, each taking has a time that lies before it: by the
     server's clock, from the newest profile created, or this machine's until there is one.
 
     Args:
         path: the file; None: one that lasts as long as the object, without the price of syncing.
+        reads_only: whether it is only looked into, whoever is at work on it.
 
     Raises:
         JournalError: it is no journal, or in use.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, *, reads_only: bool = False) -> None:
         self._path = path
         self._lock = threading.Lock()
         self._positions: dict[Item, int] = {}
-        self._cursor = 0
+        self._told = bytearray()  # by position: whether this run recorded it
+        self._doubtful = self._cursor = 0
         self._clock = datetime.now(UTC)
-        self._made_file = path is not None and not path.exists()
-        # "" is SQLite's name for a temporary file
-        name = "" if path is None else path
-        try:
+        self._made_file = path is not None and not os.path.exists(path)  # noqa: PTH110
+        with ExitStack() as stack, self._refusals():
+            if path is not None and not reads_only:
+                lock = beside(path, "lock")  # SQLite's own would keep those off who only look
+                stack.enter_context(open_locked(lock))
+                stack.callback(lock.unlink, missing_ok=True)
+                os.close(os.open(path, os.O_RDWR | os.O_CREAT, OURS_ALONE))
             self._db = sqlite3.connect(
-                name, timeout=_LOCK_PATIENCE, isolation_level=None, check_same_thread=False
-            )
-        except sqlite3.OperationalError as error:
-            raise JournalError(f"{path} can't be used as a journal: {error}") from None
-        try:
-            self._prepare()
-        except sqlite3.DatabaseError as error:
-            self._db.close()
-            if "locked" in str(error):
-                raise JournalError(f"{path} is in use by another command") from None
-            raise JournalError(f"{path} can't be used as a journal: {error}") from None
-        except JournalError:
-            self._db.close()
-            raise
-
-    def _prepare(self) -> None:
-        # One process at a time; the lock goes with the process, however it ends.
-        self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
-        if self._path is None:
-            self._db.execute("PRAGMA journal_mode = MEMORY")
-        else:
+                "" if path is None else path,  # "" is SQLite's name for a temporary file
+                timeout=_PATIENCE, isolation_level=None, check_same_thread=False,
+            )  # fmt: skip
+            stack.enter_context(closing(self._db))
             self._refuse_foreign_file()
-            self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute(f"PRAGMA synchronous = {'OFF' if self._path is None else 'FULL'}")
-        self._db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-        with self._transaction():
-            if self._has_tables():
-                self._unpack_news()
+            if not reads_only:
+                # All of it is in the one file, but for the moment of a commit.
+                self._db.execute(f"PRAGMA journal_mode = {'DELETE' if path else 'MEMORY'}")
+                self._db.execute(f"PRAGMA synchronous = {'FULL' if path else 'OFF'}")
+                self._db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+            self._closing = stack.pop_all()
+
+    @contextmanager
+    def _refusals(self) -> Iterator[None]:
+        try:
+            yield
+        except InUseError:
+            raise JournalError(f"{self._path} is in use by another command") from None
+        except (OSError, sqlite3.DatabaseError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise JournalError(f"{self._path} can't be used as a journal: {reason}") from None
 
     def _refuse_foreign_file(self) -> None:
-        application = self._db.execute("PRAGMA application_id").fetchone()[0]
-        tables = self._has_tables()
-        if tables and application != _APPLICATION_ID:
+        if not self._has_tables():
+            return
+        if self._value("PRAGMA application_id") != _APPLICATION_ID:
             raise JournalError(f"{self._path} is a database, but no journal of bcshopper")
-        version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if tables and version != _FORMAT:
+        if self._value("PRAGMA user_version") != _FORMAT:
             raise JournalError(f"{self._path} was written by another version of bcshopper")
 
     def close(self) -> None:
         """Let go of the file; one that no job has begun in does not stay."""
         with self._lock:
-            is_empty = not self._has_tables()
-            self._db.close()
-            if self._made_file and self._path is not None and is_empty:
+            if self._path is not None and self._made_file and not self._has_tables():
                 self._path.unlink()
+            self._closing.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _value(self, statement: str) -> Any:
+        return self._db.execute(statement).fetchone()[0]
 
     def _has_tables(self) -> bool:
-        return bool(self._db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0])
+        return bool(self._value("SELECT count(*) FROM sqlite_schema"))
 
     @property
     def job(self) -> Job | None:
@@ -150,8 +148,7 @@ class Journal:
         with self._lock:
             if not self._has_tables():
                 return None
-            row = self._db.execute("SELECT base_url, store_hash, verb FROM job").fetchone()
-            return Job(*row)
+            return Job(*self._db.execute("SELECT base_url, store_hash, verb FROM job").fetchone())
 
     def begin(self, job: Job, items: Iterable[Item]) -> None:
         """Take in the ids of a new job, or make sure that it is the one to go on with.
@@ -164,10 +161,13 @@ class Journal:
         known = self.job
         if known is None:
             self._load(job, items)
-            return
-        for name in ("base_url", "store_hash", "verb"):
-            ours, theirs = getattr(job, name), getattr(known, name)
-            if ours != theirs:
+        else:
+            self._check(job, known, items)
+        self._told = bytearray(self.total + 1)
+
+    def _check(self, job: Job, known: Job, items: Iterable[Item]) -> None:
+        for name, theirs in attrs.asdict(known).items():
+            if (ours := getattr(job, name)) != theirs:
                 raise JournalError(
                     f"{self._path} is the journal of another job: its {name.replace('_', ' ')} "
                     f"is {theirs}, not {ours}; go on with that job, or name another file"
@@ -175,15 +175,15 @@ class Journal:
         digest = _Digest()
         for _ in map(digest.add, items):
             pass
-        with self._lock:
-            stored, started = self._db.execute("SELECT input, started FROM job").fetchone()
-            newest = self._db.execute("SELECT at FROM taken ORDER BY last DESC").fetchone()
-            self._clock = datetime.fromisoformat(newest[0] if newest else started)
-        if digest.value != stored:
+        if digest.value != self._value("SELECT input FROM job"):
             raise JournalError(
                 f"{self._path} is the journal of a job with other ids; "
                 f"give the same ids in the same order, or name another file"
             )
+        newest = "SELECT at FROM taken ORDER BY last DESC LIMIT 1"
+        newest = self._value(f"SELECT ifnull(({newest}), started) FROM job")  # noqa: S608
+        self._clock = datetime.fromisoformat(newest)
+        self._doubtful = self._last_taken()
 
     def _load(self, job: Job, items: Iterable[Item]) -> None:
         digest = _Digest()
@@ -194,10 +194,8 @@ class Journal:
                 "INSERT OR IGNORE INTO items (item) VALUES (?)",
                 ((digest.add(item),) for item in items),
             )
-            self._db.execute(
-                "INSERT INTO job VALUES (?, ?, ?, ?, ?)",
-                (*attrs.astuple(job), digest.value, self._clock.isoformat()),
-            )
+            row = (*attrs.astuple(job), digest.value, self._clock.isoformat())
+            self._db.execute("INSERT INTO job VALUES (?, ?, ?, ?, ?)", row)
             self._db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
             self._db.execute(f"PRAGMA user_version = {_FORMAT}")
 
@@ -205,45 +203,64 @@ class Journal:
     def total(self) -> int:
         """Distinct ids."""
         with self._lock:
-            return int(self._db.execute("SELECT count(*) FROM items").fetchone()[0])
+            return int(self._value("SELECT count(*) FROM items"))
 
     def counts(self) -> Counter[Status]:
         """How many ids have which outcome."""
         with self._lock:
-            rows = self._db.execute("SELECT status, count(*) FROM outcomes GROUP BY status")
-            return Counter({Status(status): count for status, count in rows})
+            rows = self._db.execute("SELECT status, count(*) FROM items GROUP BY status")
+            return Counter({Status(status): count for status, count in rows if status is not None})
 
     def outcomes(self, statuses: Collection[Status]) -> Iterator[Outcome[Item]]:
         """Every recorded outcome of these kinds, in the order in which the ids were given."""
         marks = ", ".join("?" * len(statuses))
-        rows = self._db.execute(
-            "SELECT item, status, profile_id, error FROM outcomes JOIN items USING (position) "  # noqa: S608 - only marks
-            f"WHERE status IN ({marks}) ORDER BY position",
-            [status.value for status in statuses],
-        )
+        wanted = [status.value for status in statuses]
+        for _, item, status, profile_id, error in self._rows(f"status IN ({marks})", wanted):
+            yield Outcome(
+                item,
+                Status(status),
+                None if profile_id is None else UUID(bytes=profile_id),
+                error=None if error is None else BCShopperError(error),
+            )
+
+    def untold(self) -> Iterator[tuple[Item, Status]]:
+        """The open ids of which this run has recorded nothing, in order.
+
+        Such an id is `UNKNOWN` if an earlier run may have sent it, and `NOT_SENT` otherwise.
+        """
+        for position, item, *_ in self._rows(_OPEN):
+            if not self._told[position]:
+                is_new = position > self._doubtful
+                yield item, Status.NOT_SENT if is_new else Status.UNKNOWN
+
+    def _rows(self, where: str, values: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
+        """In blocks: no reader may keep a running job from writing."""
+        after = 0
         while True:
             with self._lock:
-                some = rows.fetchmany(_BLOCK)
-            if not some:
+                rows = self._db.execute(
+                    "SELECT position, item, status, profile_id, error FROM items "  # noqa: S608
+                    f"WHERE {where} AND position > ? ORDER BY position LIMIT {_BLOCK}",
+                    (*values, after),
+                ).fetchall()
+            if not rows:
                 return
-            for item, status, profile_id, error in some:
-                yield Outcome(
-                    _item(item),
-                    Status(status),
-                    None if profile_id is None else UUID(bytes=profile_id),
-                    error=None if error is None else BCShopperError(error),
-                )
+            for position, item, *rest in rows:
+                yield position, _item(item), *rest
+            after = rows[-1][0]
 
     def in_doubt(self) -> list[Item]:
         """The next ids that an earlier run took and of which the result is not known, in order."""
         with self._lock:
-            (last,) = self._db.execute("SELECT ifnull(max(last), 0) FROM taken").fetchone()
-            return self._read_open(last)
+            return self._read_open(self._last_taken())
+
+    def _last_taken(self) -> int:
+        return int(self._value("SELECT ifnull(max(last), 0) FROM taken"))
 
     def doubtful_since(self) -> datetime:
         """A time before which nothing was sent of what is open."""
         with self._lock:
-            (first,) = self._db.execute(f"SELECT min(position) {_ITEMS} WHERE {_OPEN}").fetchone()
+            first = self._value(f"SELECT min(position) FROM items WHERE {_OPEN}")  # noqa: S608
             row = self._db.execute(
                 "SELECT at FROM taken WHERE last >= ? ORDER BY last", (first,)
             ).fetchone()
@@ -251,54 +268,50 @@ class Journal:
 
     def rewind(self) -> None:
         """Begin with the first open id again."""
-        with self._lock, self._transaction():
-            self._unpack_news()
         self._cursor = 0
 
     def peek(self) -> list[Item]:
         """The next open ids, in order."""
         with self._lock:
-            return self._read_open(_ALL)
+            return self._read_open()
 
     def take(self) -> list[Item]:
         """The next open ids, in order: from now on they may have been sent."""
         with self._lock, self._transaction():
-            items = self._read_open(_ALL)
+            items = self._read_open()
             if items:
-                self._db.execute(
-                    "INSERT OR IGNORE INTO taken VALUES (?, ?)",
-                    (self._cursor, self._clock.isoformat()),
-                )
+                row = (self._cursor, self._clock.isoformat())
+                self._db.execute("INSERT OR IGNORE INTO taken VALUES (?, ?)", row)
             return items
 
     def record(self, outcomes: Sequence[Outcome[Item]]) -> None:
         """Keep what became of ids that were read with `in_doubt` or `take`."""
-        with self._lock, self._transaction():
-            packed = msgspec.msgpack.encode([self._row(outcome) for outcome in outcomes])
-            self._db.execute("INSERT INTO news (outcomes) VALUES (?)", (packed,))
+        with self._lock:
+            rows = list(map(self._row, outcomes))
+            with self._transaction():
+                self._db.executemany(
+                    "UPDATE items SET status = ?, profile_id = ?, error = ? WHERE position = ?",
+                    rows,
+                )
 
-    def _unpack_news(self) -> None:
-        for (packed,) in self._db.execute("SELECT outcomes FROM news ORDER BY number"):
-            rows = msgspec.msgpack.decode(packed)
-            self._db.executemany("INSERT OR REPLACE INTO outcomes VALUES (?, ?, ?, ?)", rows)
-        self._db.execute("DELETE FROM news")
-
-    def _row(self, outcome: Outcome[Item]) -> tuple[int, str, bytes | None, str | None]:
+    def _row(self, outcome: Outcome[Item]) -> tuple[str, bytes | None, str | None, int]:
         created_at = None if outcome.profile is None else outcome.profile.created_at
         if outcome.status is Status.CREATED and created_at is not None:
             self._clock = created_at
+        position = self._positions.pop(outcome.item)
+        self._told[position] = True
         return (
-            self._positions.pop(outcome.item),
             outcome.status.value,
             None if outcome.profile_id is None else outcome.profile_id.bytes,
             None if outcome.error is None else str(outcome.error),
+            position,
         )
 
-    def _read_open(self, last: int) -> list[Item]:
+    def _read_open(self, last: int = 1 << 62) -> list[Item]:
         rows = self._db.execute(
-            f"SELECT position, item {_ITEMS} "
-            f"WHERE position > ? AND position <= ? AND {_OPEN} ORDER BY position LIMIT ?",
-            (self._cursor, last, _BLOCK),
+            f"SELECT position, item FROM items WHERE position > ? AND position <= ? AND {_OPEN} "  # noqa: S608
+            f"ORDER BY position LIMIT {_BLOCK}",
+            (self._cursor, last),
         ).fetchall()
         items = [_item(item) for _, item in rows]
         self._positions.update(zip(items, (position for position, _ in rows), strict=True))

@@ -8,86 +8,23 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from typing import Any, TypeAlias
 
+import attrs
 from rich.console import RenderableType
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
-from bcshopper._cli._terminal import Terminal, say
-from bcshopper._quota import QuotaSnapshot
-from bcshopper.events import Event, QuotaWait
+from bcshopper._cli._pace import Pace
+from bcshopper._cli._settings import Settings
+from bcshopper._cli._signals import signals
+from bcshopper._cli._terminal import Terminal, log_response, say
+from bcshopper._session import Session
+from bcshopper.events import Event
 
 Hidden: TypeAlias = Callable[[], AbstractContextManager[Any]]
 
 LINE_EVERY = 10.0
 """Seconds between two lines where there are no bars."""
-
-
-class Pace:
-    """How far a job is, and how fast it gets on.
-
-    Args:
-        name: of the job.
-        total: how many items it has; None while that is not known.
-        quota: tells the store's quota.
-    """
-
-    def __init__(
-        self, name: str, total: int | None, quota: Callable[[], QuotaSnapshot | None]
-    ) -> None:
-        self.name = name
-        self.total = total
-        self.done = 0
-        self._earlier = 0
-        self._quota = quota
-        # Bars are drawn in a thread of their own.
-        self._now = asyncio.get_running_loop().time
-        self._began = self._now()
-        self._waits_until = 0.0
-
-    def advance(self, count: int) -> None:
-        """So many more are done."""
-        self.done += count
-
-    def resume(self, count: int) -> None:
-        """So many were done by an earlier run."""
-        self.done += count
-        self._earlier += count
-
-    def watch(self, event: Event) -> None:
-        """Take note of waits."""
-        if isinstance(event, QuotaWait):
-            self._waits_until = self._now() + event.seconds
-
-    @property
-    def rate(self) -> float:
-        """Items a second, in this run."""
-        return (self.done - self._earlier) / max(self._now() - self._began, 1e-9)
-
-    @property
-    def notes(self) -> str:
-        """What is left of the quota, and how long the job waits for it."""
-        quota, waiting = self._quota(), self._waits_until - self._now()
-        parts = [] if quota is None else [f"quota {quota.remaining:,}/{quota.limit:,}"]
-        if waiting > 0:
-            parts.append(f"waits {waiting:.0f} s for it")
-        return ", ".join(parts)
-
-    @property
-    def line(self) -> str:
-        """All of it in one line."""
-        total = "" if self.total is None else f" of {self.total:,}"
-        parts = [f"{self.name}: {self.done:,}{total}", f"{self.rate:,.0f} a second"]
-        if self.total is not None and self.done > self._earlier:
-            parts.append(f"{(self.total - self.done) / self.rate:,.0f} s left")
-        return ", ".join([*parts, *filter(None, [self.notes])])
+_SHOW_CURSOR = b"\x1b[?25h\r\n"
 
 
 class _FromPace(ProgressColumn):
@@ -99,16 +36,20 @@ class _FromPace(ProgressColumn):
         return Text(self._read(task.fields["pace"]))
 
 
+def _share(pace: Pace) -> str:
+    return f"{pace.done:,}/{'?' if pace.total is None else f'{pace.total:,}'}"
+
+
 class _Bar(Progress):
     """A bar that reads how far the job is whenever it is drawn."""
 
     def __init__(self, terminal: Terminal, pace: Pace) -> None:
         super().__init__(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
+            BarColumn(bar_width=10),
+            _FromPace(_share),
             _FromPace(lambda pace: f"{pace.rate:,.0f}/s"),
-            TimeRemainingColumn(),
+            _FromPace(lambda pace: pace.left or "-:--:--"),
             _FromPace(lambda pace: pace.notes),
             console=terminal.console,
             transient=True,
@@ -141,8 +82,12 @@ async def shown(pace: Pace, terminal: Terminal) -> AsyncIterator[Hidden]:
         A context in which rows may be printed: no bar is in their way.
     """
     if terminal.shows_bars:
-        with _Bar(terminal, pace) as bar:
-            yield bar.hidden if sys.stdout.isatty() else nullcontext
+        signals.last_words = _SHOW_CURSOR
+        try:
+            with _Bar(terminal, pace) as bar:
+                yield bar.hidden if sys.stdout.isatty() else nullcontext
+        finally:
+            signals.last_words = b""
         return
     ticker = asyncio.create_task(_print_lines(pace))
     try:
@@ -155,4 +100,51 @@ async def shown(pace: Pace, terminal: Terminal) -> AsyncIterator[Hidden]:
 async def _print_lines(pace: Pace) -> None:
     while True:
         await asyncio.sleep(LINE_EVERY)
-        say(pace.line, done=pace.done, total=pace.total)
+        say(pace.line, done=pace.done, total=pace.total, seconds_left=pace.seconds_left)
+
+
+@attrs.frozen
+class Work:
+    """A job under way.
+
+    Attributes:
+        session: what it speaks through.
+        pace: how far it is.
+        hidden: a context in which rows may be printed.
+    """
+
+    session: Session
+    pace: Pace
+    hidden: Hidden
+
+
+@asynccontextmanager
+async def working(
+    name: str,
+    total: int | None,
+    settings: Settings,
+    terminal: Terminal,
+    on_event: Callable[[Event], None] = lambda _: None,
+) -> AsyncIterator[Work]:
+    """Open a session for a job, and show how far it is.
+
+    Args:
+        name: of the job.
+        total: how many items it has; None while that is not known.
+        settings: of the session.
+        terminal: where to show it.
+        on_event: told of every event.
+    """
+
+    def listen(event: Event) -> None:
+        pace.watch(event)
+        log_response(event)
+        on_event(event)
+
+    async with settings.session(listen) as session:
+        pace = Pace(
+            name, total, quota=lambda: session.quota, policy=settings.quota,
+            now=asyncio.get_running_loop().time,
+        )  # fmt: skip
+        async with shown(pace, terminal) as hidden:
+            yield Work(session, pace, hidden)

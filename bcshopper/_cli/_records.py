@@ -1,249 +1,139 @@
-"""The records of a source: lines, rows or items, one after the other."""
+"""The records of a source: arguments, lines, rows or items, one after the other, as a stream."""
 
 from __future__ import annotations
 
 import csv
 import gzip
 import io
+import itertools
 import json
 import os
+import re
 import zlib
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, TypeAlias
 
+import attrs
 import click
 import ijson  # type: ignore[import-untyped]
 import msgspec
 
+from bcshopper._cli._formats import DELIMITERS, Format, format_of, is_packed
 from bcshopper._cli._source import IdKind, Source, standard_input
+from bcshopper._cli._terminal import say
 from bcshopper.errors import InvalidInputError
 
 _Numbered: TypeAlias = Iterator[tuple[int, bytes]]
-_Row: TypeAlias = tuple[bytes, list[str] | Exception]
+_Stream: TypeAlias = io.BufferedReader | gzip.GzipFile
+_Pick: TypeAlias = Callable[[object], object]
 
 # What an event means for the depth in a document.
 _DEEPER = {"start_map": 1, "start_array": 1, "end_map": -1, "end_array": -1}
+_DEEPEST = 100
 
 _LONGEST_LINE = 2**20
 _JSON_PIECE = 2**16
-_DEEPEST = 100
 _MOST_NAMED = 500
+_GLANCE = 100  # bytes
+_GZIP = b"\x1f\x8b"
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_DOCUMENT = re.compile(rb'\s*(\[|\{\s*"(data|meta)"\s*:)')
+_DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
-class Records(ABC):
-    """One source's records: where each is, and how to get from it to the id's text or number."""
+@attrs.frozen
+class Record:
+    """One record of a source.
 
-    header = b""
+    Attributes:
+        place: where it is, such as `line 7`.
+        raw: gives it as it was; an item of a JSON array as a line of its own.
+        value: gives the id, unchecked; raises `InvalidInputError` if there is none.
+        suffix: what the name of a file of such records should end in.
+        header: what has to stand first in such a file.
+    """
 
-    @abstractmethod
-    def __iter__(self) -> Iterator[tuple[str, Any]]:
-        """Each record, with its place in the source."""
-
-    @abstractmethod
-    def value(self, record: Any) -> object:
-        """The id, unchecked.
-
-        Raises:
-            InvalidInputError: the record holds none.
-        """
-
-    @abstractmethod
-    def raw(self, record: Any) -> bytes:
-        """The record as it was."""
+    place: str
+    raw: Callable[[], bytes]
+    value: Callable[[], object]
+    suffix: str = ".txt"
+    header: bytes = b""
 
 
-class _Arguments(Records):
-    def __init__(self, arguments: tuple[str, ...]) -> None:
-        self._arguments = arguments
+def open_records(source: Source, kind: IdKind[Any], stack: ExitStack) -> Iterator[Record]:
+    """Read a source.
 
-    def __iter__(self) -> Iterator[tuple[str, str]]:
-        for number, text in enumerate(self._arguments, 1):
-            yield f"argument {number}", text
-
-    def value(self, record: str) -> str:
-        return record.strip()
-
-    def raw(self, record: str) -> bytes:
-        return os.fsencode(record)
-
-
-class _Lines(Records):
-    def __init__(self, lines: Iterator[tuple[int, bytes]]) -> None:
-        self._lines = lines
-
-    def __iter__(self) -> Iterator[tuple[str, bytes]]:
-        for number, line in self._lines:
-            if line.strip():
-                yield f"line {number}", line
-
-    def value(self, record: bytes) -> object:
-        text = _decoded(record).strip()
-        if text.startswith('{"'):
-            raise InvalidInputError("this is JSON, not an id: name the id's field with --field")
-        if text.startswith("["):
-            raise InvalidInputError("this is JSON, not an id: put it in a file named *.json")
-        return text
-
-    def raw(self, record: bytes) -> bytes:
-        return record
-
-
-class _JsonLines(_Lines):
-    def __init__(self, lines: _Numbered, pick: Callable[[object], object]) -> None:
-        super().__init__(lines)
-        self._pick = pick
-
-    def value(self, record: bytes) -> object:
-        try:
-            item = msgspec.json.decode(_decoded(record))
-        except (msgspec.DecodeError, RecursionError) as error:
-            raise InvalidInputError(f"no valid JSON: {error}") from None
-        return self._pick(item)
-
-
-class _JsonArray(Records):
-    """A document; one that is malformed can't be read on, so that this is no bad line."""
-
-    def __init__(self, pieces: _Numbered, pick: Callable[[object], object], label: str) -> None:
-        self._pieces = pieces
-        self._pick = pick
-        self._label = label
-        self._line = 1
-
-    def read(self, size: int) -> bytes:
-        """Give ijson a line at most, so that the events that come of it are of this line."""
-        if size == 0:  # it asks for the type
-            return b""
-        self._line, piece = next(self._pieces, (self._line, b""))
-        return piece
-
-    def __iter__(self) -> Iterator[tuple[str, object]]:
-        try:
-            yield from self._items(ijson.basic_parse(self, use_float=True))
-        except ijson.JSONError as error:
-            raise click.UsageError(
-                f"{self._label}, line {self._line}: no valid JSON: {_first_line(error)}"
-            ) from None
-
-    def _items(self, events: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, object]]:
-        if next(events)[0] != "start_array":
-            raise click.UsageError(f"{self._label} is no JSON array of ids or of objects")
-        depth = count = 0
-        where, builder = "", ijson.ObjectBuilder()
-        for event, value in events:
-            if depth == 0:
-                if event == "end_array":
-                    continue  # to hear of what comes after the array
-                count += 1
-                where, builder = f"line {self._line}, item {count}", ijson.ObjectBuilder()
-            builder.event(event, value)
-            depth += _DEEPER.get(event, 0)
-            if depth > _DEEPEST:
-                raise click.UsageError(f"{self._label}, {where}: nested more than {_DEEPEST} deep")
-            if depth == 0:
-                yield where, builder.value
-
-    def value(self, record: object) -> object:
-        return self._pick(record)
-
-    def raw(self, record: object) -> bytes:
-        return json.dumps(record).encode()
-
-
-class _Csv(Records):
-    def __init__(self, lines: _Numbered, column: str | None, kind: IdKind[Any], label: str) -> None:
-        self._line = 0
-        self._taken: list[bytes] = []
-        self._reader = csv.reader(map(self._take, lines), strict=True)
-        self._rows = self._read()
-        where, (self.header, names) = next(self._rows, ("", (b"", [])))
-        if isinstance(names, Exception):
-            raise click.UsageError(f"{label}, {where}: {_csv_reason(names)}")
-        self._columns = [name.strip() for name in names]
-        self._index = _choose_column(self._columns, column, kind, label) if names else 0
-
-    def _take(self, numbered: tuple[int, bytes]) -> str:
-        self._line, line = numbered
-        self._taken.append(line)
-        return _decoded(line)
-
-    def _read(self) -> Iterator[tuple[str, _Row]]:
-        cells: list[str] | Exception | None
-        while True:
-            first_line = self._line + 1
-            self._taken.clear()
-            try:
-                cells = next(self._reader, None)
-            except (csv.Error, InvalidInputError) as error:
-                cells = error
-            if cells is None:
-                return
-            raw = b"".join(self._taken)
-            if raw.strip():
-                yield f"line {first_line}", (raw, cells)
-
-    def __iter__(self) -> Iterator[tuple[str, _Row]]:
-        return self._rows
-
-    def value(self, record: _Row) -> str:
-        _, cells = record
-        if isinstance(cells, Exception):
-            raise InvalidInputError(_csv_reason(cells))
-        if len(cells) != len(self._columns):
-            raise InvalidInputError(f"{len(cells)} cells for {len(self._columns)} columns")
-        text = cells[self._index].strip()
-        if not text:
-            raise InvalidInputError(f"column {self._columns[self._index]!r} is empty")
-        return text
-
-    def raw(self, record: _Row) -> bytes:
-        return record[0]
-
-
-def open_records(source: Source, kind: IdKind[Any], stack: ExitStack) -> Records:
+    Raises:
+        click.UsageError: it can't be read or understood, now or later.
+    """
     if source.path is None:
-        return _Arguments(source.arguments)
-    stream = _open(source.path, stack)
+        return _arguments(source.arguments)
+    stream = _open(source.path, source.label, stack)
     pick = partial(_pick, field=source.name, names=kind.names)
-    match source.format:
-        case "csv":
-            return _Csv(_lines(stream, source.label), source.name, kind, source.label)
-        case "jsonl":
-            return _JsonLines(_lines(stream, source.label), pick)
+    match _format(source, stream):
+        case "csv" | "tsv" as fmt:
+            return _rows(_lines(stream, source.label), fmt, source, kind)
         case "json":
-            pieces = _pieces(stream, source.label, _JSON_PIECE)
-            return _JsonArray(pieces, pick, source.label)
+            return _items(stream, source.label, pick)
+        case "jsonl":
+            return _texts(_lines(stream, source.label), partial(_picked, pick), ".jsonl")
         case _:
-            return _Lines(_lines(stream, source.label))
+            return _texts(_lines(stream, source.label), _id_of, ".txt")
 
 
-def _open(path: str, stack: ExitStack) -> BinaryIO:
-    if path == "-":
-        return standard_input().buffer
+def _format(source: Source, stream: _Stream) -> Format | None:
+    """A file's suffix is sure; what is piped in may be JSON, and a whole answer of the API's."""
+    is_sure = format_of(source.path or "") is not None or source.format == "csv"
+    if is_sure or not (source.is_stdin or source.name):
+        return source.format
+    head = _peek(stream).removeprefix(_BYTE_ORDER_MARK)
+    if _DOCUMENT.match(head):
+        return "json"
+    return "jsonl" if head.lstrip().startswith((b"{", b'"')) else source.format
+
+
+def _open(path: str, label: str, stack: ExitStack) -> _Stream:
+    stream: _Stream
     try:
-        if path.lower().endswith(".gz"):
-            return stack.enter_context(io.BufferedReader(gzip.open(path)))
-        return stack.enter_context(Path(path).open("rb"))
-    except OSError as error:
-        raise click.UsageError(f"cannot read {path}: {error.strerror}") from None
+        if path == "-":
+            buffer: Any = standard_input().buffer
+            stream = buffer if isinstance(buffer, io.BufferedReader) else io.BufferedReader(buffer)
+        else:
+            stream = stack.enter_context(Path(path).open("rb"))  # noqa: SIM115
+        if is_packed(path) or _peek(stream).startswith(_GZIP):
+            stream = stack.enter_context(gzip.GzipFile(fileobj=stream))
+    except (OSError, ValueError) as error:
+        raise _unreadable(label, error) from None
+    return stream
 
 
-def _pieces(stream: BinaryIO, label: str, longest: int) -> _Numbered:
+def _peek(stream: _Stream) -> bytes:
+    try:
+        return stream.peek(_GLANCE)
+    except (OSError, EOFError, zlib.error):
+        return b""  # which reading will tell of
+
+
+def _unreadable(label: str, error: Exception) -> click.UsageError:
+    reason = (isinstance(error, OSError) and error.strerror) or error
+    return click.UsageError(f"cannot read {label}: {reason}")
+
+
+def _pieces(stream: _Stream, label: str, longest: int) -> _Numbered:
     """Whole lines, and pieces of longer ones, with the line's number."""
-    number, byte_order_mark = 1, b"\xef\xbb\xbf"
+    number, mark = 1, _BYTE_ORDER_MARK
     try:
         for piece in iter(partial(stream.readline, longest), b""):
-            yield number, piece.removeprefix(byte_order_mark)
-            number, byte_order_mark = number + piece.endswith(b"\n"), b""
+            yield number, piece.removeprefix(mark)
+            number, mark = number + piece.endswith(b"\n"), b""
     except (OSError, EOFError, zlib.error) as error:
-        raise click.UsageError(f"cannot read {label}: {error}") from None
+        raise _unreadable(label, error) from None
 
 
-def _lines(stream: BinaryIO, label: str) -> _Numbered:
+def _lines(stream: _Stream, label: str) -> _Numbered:
     for number, line in _pieces(stream, label, _LONGEST_LINE):
         if len(line) == _LONGEST_LINE and not line.endswith(b"\n"):
             raise click.UsageError(
@@ -259,63 +149,48 @@ def _decoded(line: bytes) -> str:
         raise InvalidInputError("this is no text file, or not in UTF-8") from None
 
 
-def _choose_column(
-    columns: Sequence[str], column: str | None, kind: IdKind[Any], label: str
-) -> int:
-    if column is None:
-        column = _likely_column(columns, kind, label)
-    found = columns.count(column)
-    if found != 1:
-        has = f"has {found} columns" if found else "has no column"
-        raise click.UsageError(f"{label} {has} {column!r}; its columns are {_listed(columns)}")
-    return columns.index(column)
+def _arguments(arguments: Sequence[str]) -> Iterator[Record]:
+    def id_of(text: str) -> str:
+        if format_of(text) is not None or os.path.isfile(text):  # noqa: PTH113 - never raises
+            raise InvalidInputError(f"{text!r} is a file, not an id: give --from {text}")
+        return text.strip()
+
+    for number, text in enumerate(arguments, 1):
+        yield Record(f"argument {number}", partial(os.fsencode, text), partial(id_of, text))
 
 
-def _likely_column(columns: Sequence[str], kind: IdKind[Any], label: str) -> str:
-    if len(columns) == 1:
-        _refuse_an_id(columns[0], kind, label)
-        return columns[0]
-    for name in kind.names:
-        if name in columns:
-            return name
-    raise click.UsageError(
-        f"{label} has the columns {_listed(columns)}: name the ids' with --column"
-    )
+def _texts(lines: _Numbered, value: Callable[[bytes], object], suffix: str) -> Iterator[Record]:
+    for number, line in lines:
+        if line.strip():
+            yield Record(f"line {number}", partial(bytes, line), partial(value, line), suffix)
 
 
-def _refuse_an_id(name: str, kind: IdKind[Any], label: str) -> None:
+def _id_of(line: bytes) -> str:
+    text = _decoded(line).strip()
+    if text.startswith('{"'):
+        raise InvalidInputError("this is JSON, not an id: name the id's field with --field")
+    if text.startswith("["):
+        raise InvalidInputError("this is JSON, not an id: put it in a file named *.json")
+    return text
+
+
+def _picked(pick: _Pick, line: bytes) -> object:
     try:
-        kind.check(name)
-    except InvalidInputError:
-        return
-    raise click.UsageError(
-        f"{label} begins with the id {name}, where CSV has its columns' names: "
-        "put a name first, or let the file's name end in .txt"
-    )
-
-
-def _listed(columns: Sequence[str]) -> str:
-    return f"{', '.join(map(repr, columns)):.{_MOST_NAMED}}"
-
-
-def _csv_reason(error: Exception) -> str:
-    if isinstance(error, InvalidInputError):
-        return str(error)
-    said, _, _ = str(error).partition(" - ")  # a hint for programmers may follow
-    return f"no valid CSV: {said}; is there a quote too many or too few?"
+        item = msgspec.json.decode(_decoded(line))
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InvalidInputError(f"no valid JSON: {error}") from None
+    return pick(item)
 
 
 def _pick(item: object, *, field: str | None, names: Sequence[str]) -> object:
     """The id in a JSON value, which may be the id itself if no field is named."""
     value, what = item, "the item"
     if isinstance(item, dict):
-        wanted = names if field is None else [field]
-        name = next((name for name in wanted if name in item), None)
-        if name is None:
+        name = _likely_name(list(item), names) if field is None else field
+        if name is None or name not in item:
+            wanted = " or ".join(map(repr, names if field is None else [field]))
             hint = ": name the id's with --field" if field is None else ""
-            raise InvalidInputError(
-                f"the object has no field {' or '.join(map(repr, wanted))}{hint}"
-            )
+            raise InvalidInputError(f"the object has no field {wanted}{hint}")
         value, what = item[name], f"field {name!r}"
     elif field is not None:
         raise InvalidInputError(f"the item is {_shown(item)}, not an object with a field {field!r}")
@@ -330,7 +205,169 @@ def _shown(value: object) -> str:
     return "an array" if isinstance(value, list) else f"{json.dumps(value):.200}"
 
 
-def _first_line(error: ijson.JSONError) -> str:
-    said = error.args[0]
-    text = said.decode(errors="replace") if isinstance(said, bytes) else str(said)
-    return f"{text.partition(chr(10))[0]:.200}"
+def _likely_name(given: Sequence[str], names: Sequence[str]) -> str | None:
+    """The name that stands for an id, however it is spelt: `customer_id` or `Customer ID`."""
+
+    def plain(name: str) -> str:
+        return re.sub(r"[\W_]", "", name).casefold()
+
+    for name in names:
+        if name in given:
+            return name
+    for name in names:
+        if alike := [other for other in given if plain(other) == plain(name)]:
+            return alike[0] if len(alike) == 1 else None
+    return None
+
+
+class _ByLine:
+    """Gives ijson a line at most, so that the events that come of it are of this line."""
+
+    def __init__(self, pieces: _Numbered) -> None:
+        self._pieces = pieces
+        self.line = 1
+
+    def read(self, size: int) -> bytes:
+        if size == 0:  # it asks for the type
+            return b""
+        self.line, piece = next(self._pieces, (self.line, b""))
+        return piece
+
+
+def _items(stream: _Stream, label: str, pick: _Pick) -> Iterator[Record]:
+    """An array's, or those of the array `data` in an object, as the API's own answers are.
+
+    A document that is malformed can't be read on, so that this is no bad line.
+    """
+    source = _ByLine(_pieces(stream, label, _JSON_PIECE))
+    try:
+        events = ijson.basic_parse(source, use_float=True)
+        if not _find_array(events):
+            raise click.UsageError(
+                f"{label} is no JSON array of ids or of objects, nor an object whose 'data' is one"
+            )
+        depth = count = 0
+        where, builder = label, ijson.ObjectBuilder()
+        for event, value in events:
+            if depth == 0:
+                if event == "end_array":
+                    break
+                count += 1
+                where, builder = f"line {source.line}, item {count}", ijson.ObjectBuilder()
+            builder.event(event, value)
+            depth += _DEEPER.get(event, 0)
+            if depth > _DEEPEST:
+                raise click.UsageError(f"{label}, {where}: nested more than {_DEEPEST} deep")
+            if depth == 0:
+                item = builder.value
+                raw = partial(str.encode, json.dumps(item))
+                yield Record(where, raw, partial(pick, item), ".jsonl")
+        for _ in events:  # to hear of what comes after the array
+            pass
+    except ijson.JSONError as error:
+        said = error.args[0]
+        text = said.decode(errors="replace") if isinstance(said, bytes) else str(said)
+        reason = f"{text.partition(chr(10))[0]:.200}"
+        raise click.UsageError(f"{label}, line {source.line}: no valid JSON: {reason}") from None
+
+
+def _find_array(events: Iterator[tuple[str, Any]]) -> bool:
+    event, value = next(events)
+    depth = _DEEPER.get(event, 0)
+    if event == "start_map":
+        while depth and (depth, event, value) != (1, "map_key", "data"):
+            event, value = next(events)
+            depth += _DEEPER.get(event, 0)
+        event, _ = next(events, ("", None))
+    return event == "start_array"
+
+
+def _rows(lines: _Numbered, fmt: Format, source: Source, kind: IdKind[Any]) -> Iterator[Record]:
+    """Rows of CSV; one of several lines has the place of the first."""
+    line, taken = 0, list[bytes]()
+    first = next(lines, (1, b""))
+    delimiter = DELIMITERS[fmt] if fmt == "tsv" else _likely_delimiter(first[1], source.label)
+
+    def take(numbered: tuple[int, bytes]) -> str:
+        nonlocal line
+        line, text = numbered
+        taken.append(text)
+        return _decoded(text)
+
+    def read() -> Iterator[tuple[str, bytes, list[str] | Exception]]:
+        texts = map(take, itertools.chain([first], lines))
+        reader = csv.reader(texts, delimiter=delimiter, strict=True)
+        cells: list[str] | Exception | None
+        while True:
+            begins = line + 1
+            taken.clear()
+            try:
+                cells = next(reader, None)
+            except (csv.Error, InvalidInputError) as error:
+                cells = error
+            if cells is None:
+                return
+            raw = b"".join(taken)
+            if raw.strip():
+                yield f"line {begins}", raw, cells
+
+    rows = read()
+    place, header, names = next(rows, ("", b"", []))
+    if isinstance(names, Exception):
+        raise click.UsageError(f"{source.label}, {place}: {_csv_reason(names)}")
+    columns = [name.strip() for name in names]
+    index = _choose_column(columns, source, kind) if columns else 0
+    for place, raw, cells in rows:
+        cell = partial(_cell, cells, columns, index)
+        yield Record(place, partial(bytes, raw), cell, f".{fmt}", header)
+
+
+def _likely_delimiter(line: bytes, label: str) -> str:
+    """What most often stands between the columns' names; commas go first."""
+    bare = re.sub(rb'"[^"]*"?', b"", line).decode(errors="replace")
+    found = max(_DELIMITERS, key=bare.count)
+    if found != ",":
+        say(f"{label} seems to have {_DELIMITERS[found]} between its columns, and is read so")
+    return found
+
+
+def _cell(cells: list[str] | Exception, columns: Sequence[str], index: int) -> str:
+    if isinstance(cells, Exception):
+        raise InvalidInputError(_csv_reason(cells))
+    if len(cells) != len(columns):
+        raise InvalidInputError(f"{len(cells)} cells for {len(columns)} columns")
+    if not (text := cells[index].strip()):
+        raise InvalidInputError(f"column {columns[index]!r} is empty")
+    return text
+
+
+def _csv_reason(error: Exception) -> str:
+    if isinstance(error, InvalidInputError):
+        return str(error)
+    said, _, _ = str(error).partition(" - ")  # a hint for programmers may follow
+    return f"no valid CSV: {said}; is there a quote too many or too few?"
+
+
+def _choose_column(columns: Sequence[str], source: Source, kind: IdKind[Any]) -> int:
+    name, label = source.name, source.label
+    listed = f"{', '.join(map(repr, columns)):.{_MOST_NAMED}}"
+    if name is None and len(columns) == 1:
+        name = columns[0]
+        _refuse_an_id(name, kind, label)
+    elif name is None and (name := _likely_name(columns, kind.names)) is None:
+        raise click.UsageError(f"{label} has the columns {listed}: name the ids' with --column")
+    if (found := columns.count(name)) != 1:
+        has = f"has {found} columns" if found else "has no column"
+        raise click.UsageError(f"{label} {has} {name!r}; its columns are {listed}")
+    return columns.index(name)
+
+
+def _refuse_an_id(name: str, kind: IdKind[Any], label: str) -> None:
+    try:
+        kind.check(name)
+    except InvalidInputError:
+        return
+    raise click.UsageError(
+        f"{label} begins with the id {name}, where CSV has its columns' names: "
+        "put a name first, or let the file's name end in .txt"
+    )

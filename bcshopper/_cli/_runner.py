@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
-import signal
 import sqlite3
 import sys
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from enum import IntEnum
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
-from bcshopper._cli._journal import JournalError
-from bcshopper._cli._settings import CredentialsError
+from bcshopper._cli._signals import INTERRUPTED, signals
 from bcshopper._cli._terminal import fail
 from bcshopper.errors import AuthenticationError, BCShopperError, PermissionDeniedError
 
@@ -27,54 +26,77 @@ class Exit(IntEnum):
     USAGE = 2
     CREDENTIALS = 3
     API = 4
-    INTERRUPTED = 130
+    INTERRUPTED = INTERRUPTED
     UNREAD = 141
 
 
+class CommandError(Exception):
+    """What ends a command, in words, with its exit code."""
+
+    def __init__(self, message: str, code: Exit) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+# A path that was given can't be used; other failures are of the machine.
+_OF_THE_PATH = frozenset({
+    errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG,
+    errno.ELOOP, errno.EROFS,
+})  # fmt: skip
+
+
+def end_with(code: Exit) -> NoReturn:
+    """End the command, all that there is to say being said."""
+    raise click.exceptions.Exit(code)
+
+
 def run(job: Coroutine[Any, Any, None]) -> None:
-    """Run a job. An interrupt cancels it, so that it ends in its own way; a second one ends it.
+    """Run a job. An interrupt cancels it, so that it ends in its own way.
 
     Raises:
         KeyboardInterrupt: it was interrupted.
     """
+    with signals.cancelling() as on_interrupt, suppress(asyncio.CancelledError):
 
-    async def main() -> None:
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - asyncio.run has made one
-        with suppress(NotImplementedError):  # there are no such handlers on Windows
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        await job
+        async def main() -> None:
+            task, loop = asyncio.current_task(), asyncio.get_running_loop()
+            assert task is not None  # noqa: S101 - asyncio.run has made one
 
-    try:
+            def cancel() -> None:
+                with suppress(RuntimeError):  # the loop is closed: the job has ended
+                    loop.call_soon_threadsafe(task.cancel)
+
+            on_interrupt(cancel)
+            await job
+
         asyncio.run(main())
-    except asyncio.CancelledError:  # SIGTERM
-        raise KeyboardInterrupt from None
 
 
 @contextmanager
-def exit_codes() -> Iterator[None]:
-    """Say what stopped a command, and exit with the code for it."""
+def failures_in_words() -> Iterator[None]:
+    """Say what stopped a command, and end it with the exit code for that."""
     try:
         yield
-    except (AuthenticationError, PermissionDeniedError, CredentialsError) as error:
+    except CommandError as error:
+        code, reason = error.code, str(error)
+    except (AuthenticationError, PermissionDeniedError) as error:
         code, reason = Exit.CREDENTIALS, str(error)
-    except JournalError as error:
-        code, reason = Exit.USAGE, str(error)
     except BCShopperError as error:
         code, reason = Exit.API, str(error)
     except BrokenPipeError:  # nobody reads any more, which is no fault
         _drop_what_is_unwritten()
-        sys.exit(Exit.UNREAD)
+        end_with(Exit.UNREAD)
     except OSError as error:
-        code, reason = Exit.API, _in_words(error)
+        code = Exit.USAGE if error.filename and error.errno in _OF_THE_PATH else Exit.API
+        reason = f"{error.filename}: {error.strerror}" if error.filename else str(error)
     except sqlite3.Error as error:
         code, reason = Exit.API, f"the journal can't be read or written: {error}"
     except (KeyboardInterrupt, click.Abort):
-        sys.exit(Exit.INTERRUPTED)
+        end_with(Exit.INTERRUPTED)
     else:
         return
     fail(reason)
-    sys.exit(code)
+    end_with(code)
 
 
 def _drop_what_is_unwritten() -> None:
@@ -82,7 +104,3 @@ def _drop_what_is_unwritten() -> None:
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, sys.stdout.fileno())
     os.close(null)
-
-
-def _in_words(error: OSError) -> str:
-    return f"{error.filename}: {error.strerror}" if error.filename else str(error)

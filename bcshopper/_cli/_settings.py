@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import stat
 import subprocess
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
@@ -15,25 +16,27 @@ import attrs
 import click
 from yarl import URL
 
-from bcshopper._inputs import check_count
+from bcshopper._cli._runner import CommandError, Exit
+from bcshopper._cli._terminal import warn
 from bcshopper._quota import QuotaPolicy
 from bcshopper._secret import Secret
 from bcshopper._session import DEFAULT_BASE_URL, Session
+from bcshopper._transport import RetryPolicy
 from bcshopper.errors import InvalidInputError
 from bcshopper.events import Event
 from bcshopper.sandbox import Sandbox
 
 CONFIG_FILE = Path(click.get_app_dir("bcshopper")) / "config.toml"
-SANDBOX_CUSTOMERS = 1000
-SANDBOX_PROFILES = 100
+SANDBOX = {"customers": 1000, "profiles": 100}
 
-_TOKEN_KEYS = ("token_env", "token_file", "token_command")
-_LIMIT_KEYS = ("concurrency", "share", "pacing")
-_KEYS = {"store_hash", "base_url", *_TOKEN_KEYS, *_LIMIT_KEYS}
+ACCOUNT = ("store_hash", "base_url")
+"""What says which store, as options and the config file have it."""
+QUOTA = ("share", "pacing", "max_wait", "shared")
+LIMITS = ("concurrency", "timeout", "retries", *QUOTA)
+"""What else both have; the library checks it."""
+TOKEN_KEYS = ("token_env", "token_file", "token_command")
 
-
-class CredentialsError(Exception):
-    """The account is not known, or its token can't be had; the text says what to do."""
+_READABLE_BY_OTHERS = stat.S_IRGRP | stat.S_IROTH
 
 
 @attrs.frozen
@@ -44,38 +47,38 @@ class Settings:
         store_hash: the store.
         access_token: its token.
         base_url: the API's address.
-        concurrency: requests in flight at most.
-        quota: what part of the store's quota to use, and how fast.
+        limits: other arguments of `Session`.
     """
 
     store_hash: str
     access_token: Secret
     base_url: str
-    concurrency: int
-    quota: QuotaPolicy
+    limits: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
 
     @property
     def root(self) -> URL:
         """Of the store's part of the API."""
         return URL(self.base_url) / "stores" / self.store_hash / "v3"
 
+    @property
+    def quota(self) -> QuotaPolicy:
+        """What part of the store's quota to use, and how fast."""
+        policy: QuotaPolicy = self.limits.get("quota", QuotaPolicy())
+        return policy
+
     def session(self, on_event: Callable[[Event], None] | None = None) -> Session:
         """A session with these settings.
 
         Raises:
-            CredentialsError: the store hash, the token or the address can't be one.
+            CommandError: the store hash or the token can't be one.
         """
         try:
             return Session(
-                self.store_hash,
-                self.access_token,
-                base_url=self.base_url,
-                concurrency=self.concurrency,
-                quota=self.quota,
-                on_event=on_event,
-            )
+                self.store_hash, self.access_token, base_url=self.base_url,
+                on_event=on_event, **self.limits,
+            )  # fmt: skip
         except InvalidInputError as error:
-            raise CredentialsError(str(error)) from None
+            raise CommandError(str(error), Exit.CREDENTIALS) from None
 
 
 @contextmanager
@@ -83,26 +86,24 @@ def choose_settings(options: Mapping[str, Any]) -> Iterator[Settings]:
     """What the options say, with a throw-away store in the block if they ask for one.
 
     Raises:
-        click.UsageError: the config file, a name in it or a combination of options is wrong.
-        CredentialsError: something is missing, or can't be what it should be.
+        click.UsageError: the config file, a name in it, a limit, the address or a combination of
+            options is wrong.
+        CommandError: the account is not known, or its token can't be had.
     """
-    for name in ("store", "base_url", "profile"):
+    which = {"store": "store_hash", "base-url": "base_url", "profile": "profile"}
+    for option, name in which.items():
         if options.get(name) == "":  # of a shell variable that is not set
-            raise click.UsageError(f"--{name.replace('_', '-')} is empty")
+            raise click.UsageError(f"--{option} is empty")
+        if options.get("sandbox") and name in options:
+            raise click.UsageError(f"--sandbox is a store of its own: leave out --{option}")
     if not options.get("sandbox"):
         settings = _find_settings(options)
         settings.session()  # refuses what can't be, before anything else is read
         yield settings
         return
-    for name in ("store", "base_url", "profile"):
-        if name in options:
-            raise click.UsageError(
-                f"--sandbox is a store of its own: leave out --{name.replace('_', '-')}"
-            )
-    with Sandbox(customers=SANDBOX_CUSTOMERS, profiles=SANDBOX_PROFILES) as store:
-        yield Settings(
-            store.store_hash, Secret(store.access_token), store.url, **_limits(options, {})
-        )
+    with Sandbox(customers=SANDBOX["customers"], profiles=SANDBOX["profiles"]) as store:
+        limits = _limits(options, {}, store.url)
+        yield Settings(store.store_hash, Secret(store.access_token), store.url, limits)
 
 
 def _find_settings(options: Mapping[str, Any]) -> Settings:
@@ -110,85 +111,108 @@ def _find_settings(options: Mapping[str, Any]) -> Settings:
     name = options.get("profile") or os.environ.get("BCSHOPPER_PROFILE")
     if name is not None:
         profile = _read_profile(name)
-    elif "BIGCOMMERCE_STORE_HASH" in os.environ or "store" in options:
+    elif "BIGCOMMERCE_STORE_HASH" in os.environ or "store_hash" in options:
         profile = {}
     else:
-        profile = _read_profile("default") if CONFIG_FILE.exists() else {}
-    from_env = {} if name is not None else os.environ
-    store_hash = (
-        options.get("store") or profile.get("store_hash") or from_env.get("BIGCOMMERCE_STORE_HASH")
+        profile = _read_profile("default") if os.path.exists(CONFIG_FILE) else {}  # noqa: PTH110
+    from_env = {} if name is not None else {k: os.environ.get(f"BIGCOMMERCE_{k.upper()}")
+                                            for k in ACCOUNT}  # fmt: skip
+    store_hash, base_url = (
+        options.get(key) or profile.get(key) or from_env.get(key) for key in ACCOUNT
     )
     if not store_hash:
-        raise CredentialsError(
+        raise CommandError(
             f"which store? Set BIGCOMMERCE_STORE_HASH, or give --store, "
-            f"or --profile with a section of {CONFIG_FILE}"
+            f"or --profile with a section of {CONFIG_FILE}",
+            Exit.CREDENTIALS,
         )
-    base_url = (
-        options.get("base_url")
-        or profile.get("base_url")
-        or from_env.get("BIGCOMMERCE_BASE_URL")
-        or DEFAULT_BASE_URL
-    )
-    return Settings(store_hash, _token(profile), str(base_url), **_limits(options, profile))
+    base_url = str(base_url or DEFAULT_BASE_URL)
+    return Settings(store_hash, _token(profile), base_url, _limits(options, profile, base_url))
 
 
-def _limits(options: Mapping[str, Any], profile: Mapping[str, Any]) -> dict[str, Any]:
-    given = {n: value for n, value in {**profile, **options}.items() if n in _LIMIT_KEYS}
-    concurrency = given.pop("concurrency", 10)
+def _limits(options: Mapping[str, Any], profile: Mapping[str, Any], url: str) -> dict[str, Any]:
+    """What `Session` takes, checked by making one: its address, too."""
+    given = {n: value for n, value in {**profile, **options}.items() if n in LIMITS}
     try:
-        check_count("concurrency", concurrency)
-        return {"concurrency": concurrency, "quota": QuotaPolicy(**given)}
+        if (retries := given.pop("retries", None)) is not None:
+            if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
+                raise InvalidInputError(f"retries must be a whole number from 0, not {retries!r}")
+            given["retry"] = RetryPolicy(attempts=retries + 1)
+        quota = {name: given.pop(name) for name in QUOTA if name in given}
+        given["quota"] = QuotaPolicy(**quota)
+        Session("x", "x", base_url=url, **given)
     except InvalidInputError as error:
-        is_option = str(error).split()[0] in options
-        raise click.UsageError(f"--{error}" if is_option else f"{CONFIG_FILE}: {error}") from None
+        words = str(error).replace("QuotaPolicy(shared=...)", "shared")
+        name, _, rest = words.partition(" ")
+        if name in options:
+            raise click.UsageError(f"--{name.replace('_', '-')} {rest}") from None
+        where = f"{CONFIG_FILE}: " if name in profile else ""
+        raise click.UsageError(f"{where}{words}") from None
+    return given
+
+
+def read_profiles() -> Mapping[str, Any]:
+    """The sections of the config file, by name.
+
+    Raises:
+        click.UsageError: it can't be read.
+    """
+    try:
+        profiles = tomllib.loads(CONFIG_FILE.read_text(encoding="utf-8")).get("profiles", {})
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        raise click.UsageError(f"{CONFIG_FILE} can't be read: {error}") from None
+    return profiles if isinstance(profiles, dict) else {}
 
 
 def _read_profile(name: str) -> Mapping[str, Any]:
     try:
-        config = tomllib.loads(CONFIG_FILE.read_text(encoding="utf-8"))
+        profiles = read_profiles()
     except FileNotFoundError:
         raise click.UsageError(
             f"profile {name!r} would be a section of {CONFIG_FILE}, which does not exist"
         ) from None
-    except (OSError, ValueError) as error:
-        raise click.UsageError(f"{CONFIG_FILE} can't be read: {error}") from None
-    profiles = config.get("profiles", {})
-    if not isinstance(profiles, dict) or not isinstance(profiles.get(name), dict):
-        known = ", ".join(profiles) if isinstance(profiles, dict) and profiles else "none"
+    if not isinstance(profiles.get(name), dict):
+        known = ", ".join(profiles) or "none"
         raise click.UsageError(f"{CONFIG_FILE} has no section [profiles.{name}]; there is: {known}")
     profile: dict[str, Any] = profiles[name]
-    for key in profile:
-        if key in {"token", "access_token"}:
-            raise click.UsageError(
-                f"{CONFIG_FILE}, profile {name}: the token itself does not belong in this file; "
-                f"give one of {', '.join(_TOKEN_KEYS)}"
-            )
-        if key not in _KEYS:
-            raise click.UsageError(
-                f"{CONFIG_FILE}, profile {name}: {key!r} is not known; "
-                f"there are {', '.join(sorted(_KEYS))}"
-            )
-    if sum(key in profile for key in _TOKEN_KEYS) > 1:
-        raise click.UsageError(
-            f"{CONFIG_FILE}, profile {name}: give only one of {', '.join(_TOKEN_KEYS)}"
-        )
+    tokens, keys = ", ".join(TOKEN_KEYS), {*ACCOUNT, *LIMITS, *TOKEN_KEYS}
+    wrong = None
+    if unknown := [key for key in profile if key not in keys]:
+        wrong = f"{unknown[0]!r} is not known; there are {', '.join(sorted(keys))}"
+        if unknown[0] in {"token", "access_token"}:
+            wrong = f"the token itself does not belong in this file; give one of {tokens}"
+    elif sum(key in profile for key in TOKEN_KEYS) > 1:
+        wrong = f"give only one of {tokens}"
+    if wrong is not None:
+        raise click.UsageError(f"{CONFIG_FILE}, profile {name}: {wrong}")
     return profile
 
 
 def _token(profile: Mapping[str, Any]) -> Secret:
     if "token_file" in profile:
-        path = Path(str(profile["token_file"])).expanduser()
-        try:
-            return Secret(path.read_text(encoding="utf-8").strip())
-        except (OSError, ValueError) as error:
-            raise CredentialsError(f"token_file can't be read: {error}") from None
+        return _read_token(Path(str(profile["token_file"])).expanduser())
     if "token_command" in profile:
         return _ask(profile["token_command"])
     name = str(profile.get("token_env", "BIGCOMMERCE_ACCESS_TOKEN"))
     token = os.environ.get(name)
     if not token:
-        raise CredentialsError(f"set the environment variable {name} to the store's access token")
+        raise CommandError(
+            f"set the environment variable {name} to the store's access token", Exit.CREDENTIALS
+        )
     return Secret(token)
+
+
+def _read_token(path: Path) -> Secret:
+    try:
+        with path.open(encoding="utf-8") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            if stat.S_ISREG(mode) and mode & _READABLE_BY_OTHERS:
+                warn(f"token_file {path} can be read by others: chmod 600 it, if it is yours")
+            return Secret(file.read().strip())
+    except (OSError, ValueError) as error:
+        raise CommandError(f"token_file can't be read: {error}", Exit.CREDENTIALS) from None
 
 
 def _ask(command: object) -> Secret:
@@ -198,13 +222,14 @@ def _ask(command: object) -> Secret:
         words = None
     if not isinstance(words, list) or not words or not all(isinstance(w, str) for w in words):
         raise click.UsageError(f"{CONFIG_FILE}: token_command is no command: {command!r}")
+    what = f"token_command {words[0]!r}"
     try:
         # Standard input may hold the ids.
         done = subprocess.run(  # noqa: S603 - the user's own
             words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=False
         )
     except (OSError, ValueError) as error:
-        raise CredentialsError(f"token_command {words[0]!r} can't be run: {error}") from None
+        raise CommandError(f"{what} can't be run: {error}", Exit.CREDENTIALS) from None
     if done.returncode:
-        raise CredentialsError(f"token_command {words[0]!r} failed with code {done.returncode}")
+        raise CommandError(f"{what} failed with code {done.returncode}", Exit.CREDENTIALS)
     return Secret(done.stdout.decode(errors="replace").strip())

@@ -1,4 +1,4 @@
-"""Where ids come from, and how they are written there."""
+"""Where ids come from, what they are, and in which format they are written there."""
 
 from __future__ import annotations
 
@@ -6,22 +6,17 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Generic, Literal, TextIO, TypeAlias, TypeVar
+from typing import Generic, TextIO, TypeVar
 from uuid import UUID
 
 import attrs
 import click
 
 from bcshopper import _inputs
+from bcshopper._cli._formats import Format, format_of, split
 
 T = TypeVar("T")
 
-InputFormat: TypeAlias = Literal["arguments", "lines", "csv", "jsonl", "json"]
-
-_BY_SUFFIX: dict[str, InputFormat] = {
-    ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json",
-}  # fmt: skip
-_REJECTS_SUFFIX: dict[InputFormat, str] = {"csv": ".csv", "jsonl": ".jsonl", "json": ".jsonl"}
 _MOST_DIGITS = 100
 
 
@@ -56,13 +51,13 @@ class Source:
     Attributes:
         arguments: the ids themselves, if they were given so.
         path: the file; `-` is standard input; None if the ids are arguments.
-        format: how they are written.
+        format: how they are written, as options or the suffix tell; None: one a line.
         name: the column or field that holds the id, if it was named.
     """
 
     arguments: tuple[str, ...]
     path: str | None
-    format: InputFormat
+    format: Format | None = None
     name: str | None = None
 
     @property
@@ -75,18 +70,19 @@ class Source:
         """What messages call it."""
         return "<stdin>" if self.is_stdin else self.path or "arguments"
 
-    @property
-    def rejects_path(self) -> Path:
-        """The rejects file: beside a file, else in the working folder.
+    def rejects_path(self, suffix: str) -> Path:
+        """The file of the bad lines: beside a file, else in the working folder.
 
-        It can be given back with the same options, once it is corrected.
+        It can be given back with the same options, once it is corrected: `suffix` tells the
+        lines' format, and a file's own is kept unless it tells another one.
         """
         with suppress(OSError):  # which reading will tell of
             if self.path is not None and not self.is_stdin and Path(self.path).is_file():
-                stem, suffix = _split(Path(self.path))
-                suffix = ".jsonl" if self.format == "json" else suffix
-                return Path(self.path).with_name(f"{stem}.rejects{suffix}")
-        return Path(f"bcshopper.rejects{_REJECTS_SUFFIX.get(self.format, '.txt')}")
+                stem, own = split(self.path)
+                told = format_of(f"x{own}")
+                kept = own if told in {format_of(f"x{suffix}"), None} else suffix
+                return Path(self.path).with_name(f"{stem}.rejects{kept}")
+        return Path(f"bcshopper.rejects{suffix}")
 
 
 def choose_source(
@@ -96,13 +92,7 @@ def choose_source(
     column: str | None = None,
     field: str | None = None,
 ) -> Source:
-    """Decide where ids come from.
-
-    Args:
-        arguments: the ids given as arguments.
-        path: the file named by `--from`; `-` is standard input.
-        column: reads it as CSV with the ids in this column.
-        field: reads it as JSON with the ids in this field.
+    """Decide where ids come from: arguments, `--from`, or standard input.
 
     Raises:
         click.UsageError: ids are given in two ways or in none.
@@ -112,15 +102,19 @@ def choose_source(
     if column is not None and field is not None:
         raise click.UsageError("--column is for CSV and --field for JSON: give one of them")
     name = column if column is not None else field
+    if arguments and name is not None:
+        raise click.UsageError("--column and --field are for files and standard input")
     if arguments:
-        if name is not None:
-            raise click.UsageError("--column and --field are for files and standard input")
-        return Source(arguments, None, "arguments")
-    if path is None:
-        if standard_input().isatty():
-            raise click.UsageError("give ids as arguments, with --from FILE, or on standard input")
-        path = "-"
-    return Source((), path, _format(path, column, field), name)
+        return Source(arguments, None)
+    if path is None and standard_input().isatty():
+        raise click.UsageError("give ids as arguments, with --from FILE, or on standard input")
+    path = path or "-"
+    fmt = format_of(path)
+    if column is not None and fmt != "tsv":
+        fmt = "csv"
+    elif field is not None and fmt != "json":
+        fmt = "jsonl"
+    return Source((), path, fmt, name)
 
 
 def standard_input() -> TextIO:
@@ -128,17 +122,3 @@ def standard_input() -> TextIO:
     if stdin is None:
         raise click.UsageError("standard input is closed: give ids as arguments or with --from")
     return stdin
-
-
-def _format(path: str, column: str | None, field: str | None) -> InputFormat:
-    by_suffix = _BY_SUFFIX.get(_split(Path(path))[1].lower(), "lines")
-    if column is not None:
-        return "csv"
-    return "jsonl" if field is not None and by_suffix != "json" else by_suffix
-
-
-def _split(path: Path) -> tuple[str, str]:
-    """A file's name and suffix, without the suffix of gzip."""
-    if path.suffix.lower() == ".gz":
-        path = path.with_suffix("")
-    return path.stem, path.suffix

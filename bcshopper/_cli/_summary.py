@@ -9,12 +9,27 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from bcshopper._cli._files import whole_file
 from bcshopper._outcomes import GOOD, Outcome, Status
 from bcshopper._transport import SessionStats
 from bcshopper.errors import TransportError
 
-_SHOWN_FAILURES = 3
+_SHOWN_REASONS = 3
+
+
+@attrs.define
+class _Reason:
+    """Why ids failed: of them, the first and how many."""
+
+    item: object
+    text: str
+    count: int = 0
+
+    def __str__(self) -> str:
+        more = f" and {self.count - 1:,} more" if self.count > 1 else ""
+        return f"{self.item}{more}: {self.text}"
 
 
 class Summary:
@@ -23,20 +38,22 @@ class Summary:
     Args:
         verb: the command.
         store_hash: the store.
+        total: how many ids it was given.
+        skipped: how many bad lines of the input were left out.
 
     Attributes:
-        counts: how many ids ended how.
-        skipped: bad lines of the input that were left out.
+        counts: how many ids ended how; in the end, `total` of them.
         ended: whether there was any work.
     """
 
-    def __init__(self, verb: str, store_hash: str) -> None:
+    def __init__(self, verb: str, store_hash: str, total: int, skipped: int = 0) -> None:
         self.counts: Counter[Status] = Counter()
-        self.skipped = 0
+        self.skipped = skipped
         self.ended = False
         self._verb = verb
         self._store_hash = store_hash
-        self._failures: list[str] = []
+        self._total = total
+        self._reasons: dict[str, _Reason] = {}
         self._unreached = 0
         self._stats = SessionStats()
         self._began = time.monotonic()
@@ -47,12 +64,16 @@ class Summary:
         for outcome in outcomes:
             status = outcome.status
             self.counts[status] += 1
-            if status not in GOOD:
-                if len(self._failures) < _SHOWN_FAILURES:
-                    self._failures.append(f"{outcome.item}: {outcome.error or status.value}")
-                self._unreached += status is Status.NOT_SENT and isinstance(
-                    outcome.error, TransportError
-                )
+            if status in GOOD:
+                continue
+            text = str(outcome.error or status.value)
+            if text not in self._reasons and len(self._reasons) < _SHOWN_REASONS:
+                self._reasons[text] = _Reason(outcome.item, text)
+            if text in self._reasons:
+                self._reasons[text].count += 1
+            self._unreached += status is Status.NOT_SENT and isinstance(
+                outcome.error, TransportError
+            )
 
     def end(self, stats: SessionStats) -> None:
         """The work is over."""
@@ -75,17 +96,18 @@ class Summary:
         return {
             "verb": self._verb,
             "store_hash": self._store_hash,
+            "total": self._total,
             **{_name(status): self.counts[status] for status in Status},
             "skipped": self.skipped,
             "requests": self._stats.requests,
             "retries": self._stats.retries,
             "seconds": round(self._seconds, 3),
             "quota_seconds": round(self._stats.quota_seconds, 3),
-            "failures": self._failures,
+            "failures": list(map(str, self._reasons.values())),
         }
 
-    def lines(self) -> list[str]:
-        """For people."""
+    def lines(self, *, said: str = "", reasons: bool = True) -> list[str]:
+        """For people; of the reasons for failures those that are told nowhere else."""
         counts = ", ".join(
             f"{self.counts[status]:,} {_name(status).replace('_', ' ')}"
             for status in Status
@@ -98,9 +120,10 @@ class Summary:
         if self.skipped:
             lines.append(f"{self.skipped:,} bad lines were skipped")
         if self.failed:
-            first = "the first" if self.failed > len(self._failures) else "they"
-            lines.append(f"{self.failed:,} of {self.counts.total():,} ids failed; {first}:")
-            lines += [f"  {failure}" for failure in self._failures]
+            told = [f"  {r}" for r in self._reasons.values() if reasons and r.text != said]
+            some = sum(reason.count for reason in self._reasons.values()) < self.failed
+            named = f"; {'the first' if some else 'they'}:" if told else ""
+            lines += [f"{self.failed:,} of {self._total:,} ids failed{named}", *told]
         return lines
 
     def write(self, path: Path) -> None:

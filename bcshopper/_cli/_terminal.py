@@ -10,7 +10,6 @@ from typing import Any
 
 from rich.console import Console
 
-from bcshopper._cli._output import visible
 from bcshopper.events import Event, ResponseReceived
 
 _log = logging.getLogger("bcshopper.cli")
@@ -38,6 +37,9 @@ class Terminal:
         level = levels[min(options.get("verbose", 0), 2)]
         logger.setLevel(logging.ERROR if quiet else level)
         _log.setLevel(logging.ERROR if quiet else min(level, logging.INFO))
+        # What is tried again may come right; what does not is told as a failure.
+        retries = logging.getLogger("bcshopper.transport")
+        retries.setLevel(logging.NOTSET if options.get("verbose") else logging.ERROR)
 
 
 def say(message: str, **fields: Any) -> None:
@@ -45,9 +47,23 @@ def say(message: str, **fields: Any) -> None:
     _log.info(message, extra={"fields": fields})
 
 
+def warn(message: str) -> None:
+    """Tell people of something that they should mend."""
+    _log.warning(message)
+
+
 def fail(message: str) -> None:
     """Tell why a command failed."""
     _log.error(message)
+
+
+def visible(text: str) -> str:
+    """Text that moves no cursor and begins no line, whoever wrote it."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
 
 
 def log_response(event: Event) -> None:

@@ -13,8 +13,10 @@ from contextlib import aclosing
 from typing import Any
 
 import attrs
+import msgspec
 
 from bcshopper._listing import (
+    NO_ERRORS,
     NoteDrift,
     check_distinct,
     check_page,
@@ -57,7 +59,7 @@ class CursorDocument:
 
     data: tuple[Customer, ...]
     meta: CursorMeta
-    errors: Any = None
+    errors: msgspec.Raw = NO_ERRORS
 
 
 class Progress:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+from typing import Generic, Protocol, TypeAlias, TypeVar
 from uuid import UUID
 
 import attrs
+import msgspec
 from yarl import URL
 
 from bcshopper._inputs import check_count
@@ -35,6 +36,12 @@ MakeRequest: TypeAlias = Callable[[int, int], Request]
 """Makes the request for a page: its number from 1, and rows per page."""
 
 
+NO_ERRORS = msgspec.Raw(b"null")
+"""Errors beside data are only noticed, never built: they can be of any size."""
+
+_NOTHING = frozenset({b"null", b"[]", b"{}", b'""', b"false", b"0"})
+
+
 @attrs.frozen
 class ListMeta:
     """What a list says of itself."""
@@ -42,21 +49,20 @@ class ListMeta:
     pagination: Pagination
 
 
-@attrs.resolve_types  # cattrs before 26.1 can't for a generic class
 @attrs.frozen
 class ListDocument(Generic[T]):
     """The body of a list: rows of one type."""
 
     data: tuple[T, ...]
     meta: ListMeta
-    errors: Any = None
+    errors: msgspec.Raw = NO_ERRORS
 
 
 class HasErrors(Protocol):
     """The body of any list."""
 
     @property
-    def errors(self) -> Any: ...
+    def errors(self) -> msgspec.Raw: ...
 
 
 DocumentT = TypeVar("DocumentT", bound=HasErrors)
@@ -69,7 +75,7 @@ def read_list(reply: Reply, document: type[DocumentT]) -> DocumentT:
         MalformedDocumentError: it is not the document, or it has errors beside its data.
     """
     result = converter.loads(reply.body, document)
-    if result.errors:
+    if bytes(result.errors) not in _NOTHING:
         raise MalformedDocumentError("it has errors", "$.errors")
     return result
 
@@ -160,4 +166,5 @@ class Pages(Generic[RowT]):
 
 def page_of(url: URL, number: int, limit: int) -> Request:
     """The request for a page of the list at this URL."""
-    return Request("GET", url.with_query(page=number, limit=limit))
+    # Text, where there is nothing to quote, costs a fifth of what keyword arguments do.
+    return Request("GET", url.with_query(f"page={number}&limit={limit}"))

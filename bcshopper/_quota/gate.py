@@ -21,11 +21,24 @@ OnWait: TypeAlias = Callable[[float, str], None]
 _WORTH_TELLING_ALL = 1.0  # seconds; of shorter waits only the first in line is told
 
 
+class WaitTooLongError(Exception):
+    """A request would have to wait for quota longer than its `max_wait`.
+
+    Attributes:
+        seconds: how long it would be, from now on.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+
+
 @attrs.frozen(eq=False)
 class _Waiter:
     policy: QuotaPolicy
     on_wait: OnWait
-    admitted: asyncio.Future[None]
+    until: float
+    admitted: asyncio.Future[float]
 
 
 class QuotaGate:
@@ -42,51 +55,65 @@ class QuotaGate:
     async def release(self, user: object) -> None:
         """A session no longer uses the gate."""
 
-    async def wait_for(self, policy: QuotaPolicy) -> float:
-        """Seconds that a request which comes now will wait for quota, as far as can be told."""
+    def wait_for(self, policy: QuotaPolicy) -> float:
+        """Seconds for which a pause or a spent window will hold a request that comes now."""
         now = asyncio.get_running_loop().time()
+        if not 0 < self.state.delay(now, policy) < math.inf:
+            return 0.0
         return self.state.wait_for(now, policy, len(self._waiters))
 
-    async def admit(self, policy: QuotaPolicy, on_wait: OnWait) -> None:
-        """Return once a request may go out; `leave` must follow.
+    async def admit(self, policy: QuotaPolicy, on_wait: OnWait) -> float:
+        """Return the time once a request may go out; `leave` must follow, with this time.
 
         Args:
             policy: of the session whose request it is.
             on_wait: told of waits, while this request is one of those that wait.
+
+        Raises:
+            WaitTooLongError: the policy's `max_wait` is too short, now or as the wait got longer.
         """
         loop = asyncio.get_running_loop()
         now = loop.time()
         if not self._waiters and self.state.delay(now, policy) <= 0:
             self.state.started(now, policy)
-            return
-        waiter = _Waiter(policy, on_wait, loop.create_future())
+            return now
+        until = math.inf if policy.max_wait is None else now + policy.max_wait
+        waiter = _Waiter(policy, on_wait, until, loop.create_future())
         self._waiters.append(waiter)
         self._let_through()
         try:
-            await waiter.admitted
+            return await waiter.admitted
         except asyncio.CancelledError:
-            if not waiter.admitted.cancelled():
+            if not waiter.admitted.cancelled() and waiter.admitted.exception() is None:
                 self.state.withdrawn()
             self._let_through()
             raise
 
     def leave(
         self,
+        admitted_at: float,
         status: int | None = None,
         headers: Mapping[str, str] | None = None,
+        *,
+        max_retry_after: float = math.inf,
     ) -> None:
         """Tell what came of a request that was admitted.
 
         Args:
+            admitted_at: what `admit` returned.
             status: the answer's; None if none came.
             headers: the answer's.
+            max_retry_after: seconds; of a longer wait that the answer asks for, only this counts.
         """
         snapshot = asked = None
         if status is not None and headers is not None:
             snapshot = QuotaSnapshot.from_headers(headers)
             if status >= 400:  # noqa: PLR2004 - HTTP
                 asked = read_retry_after(headers, status=status, now=time.time())
-        self.state.finished(asyncio.get_running_loop().time(), status, snapshot, asked)
+        if asked is not None:
+            asked = min(asked, max_retry_after)
+        now = asyncio.get_running_loop().time()
+        self.state.finished(now, admitted_at, status, snapshot, asked)
         if self._waiters:
             self._let_through()
 
@@ -95,21 +122,40 @@ class QuotaGate:
             self._timer.cancel()
             self._timer = None
         loop = asyncio.get_running_loop()
+        now = loop.time()
         while self._waiters:
             first = self._waiters[0]
             if first.admitted.cancelled():
                 self._waiters.popleft()
                 continue
-            now = loop.time()
             delay = self.state.delay(now, first.policy)
-            if delay > 0:
-                if delay < math.inf:
-                    self._timer = loop.call_later(delay, self._let_through)
-                    self._tell(delay, self.state.reason(now))
+            if delay <= 0:
+                self._waiters.popleft()
+                self.state.started(now, first.policy)
+                first.admitted.set_result(now)
+            elif delay == math.inf:
                 return
-            self._waiters.popleft()
-            self.state.started(now, first.policy)
-            first.admitted.set_result(None)
+            elif not self._refuse_long_waits(now):
+                self._timer = loop.call_later(delay, self._let_through)
+                self._tell(delay, self.state.reason(now))
+                return
+
+    def _refuse_long_waits(self, now: float) -> bool:
+        """Send away who would wait too long; whether anybody was."""
+        if all(waiter.until == math.inf for waiter in self._waiters):
+            return False
+        kept: deque[_Waiter] = deque()
+        for waiter in self._waiters:
+            if waiter.admitted.cancelled():
+                continue
+            wait = self.state.wait_for(now, waiter.policy, len(kept))
+            if wait > 0 and now + wait > waiter.until:
+                waiter.admitted.set_exception(WaitTooLongError(wait))
+            else:
+                kept.append(waiter)
+        changed = len(kept) < len(self._waiters)
+        self._waiters = kept
+        return changed
 
     def _tell(self, delay: float, reason: str | None) -> None:
         if reason is None:

@@ -56,18 +56,25 @@ class QuotaSnapshot:
 def read_retry_after(headers: Mapping[str, str], *, status: int, now: float) -> float | None:
     """How long the API asks to wait, in seconds, in any of the forms that it uses.
 
+    After a 429, the longer of what it asks for and the time until the window ends.
+
     Args:
         headers: the answer's, under case-insensitive names.
         status: the answer's; the quota's window tells how long to wait only after a 429.
         now: the time in seconds since the epoch, for a date without the server's own `Date`.
     """
-    if status == 429:  # noqa: PLR2004 - an HTTP status
-        milliseconds = _number(headers.get("X-Rate-Limit-Time-Reset-Ms"))
-        if milliseconds is not None:
-            return milliseconds / 1000
-    seconds = _number(headers.get("X-Retry-After"))
-    if seconds is not None:
-        return seconds
+    asked = _number(headers.get("X-Retry-After"))
+    if asked is None:
+        asked = _standard_retry_after(headers, now)
+    if status != 429:  # noqa: PLR2004 - an HTTP status
+        return asked
+    milliseconds = _number(headers.get("X-Rate-Limit-Time-Reset-Ms"))
+    if milliseconds is None:
+        return asked
+    return max(asked or 0.0, milliseconds / 1000)
+
+
+def _standard_retry_after(headers: Mapping[str, str], now: float) -> float | None:
     value = headers.get("Retry-After")
     seconds = _number(value)
     if seconds is not None or value is None:

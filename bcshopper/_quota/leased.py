@@ -9,7 +9,7 @@ from collections.abc import Callable
 import attrs
 
 from bcshopper._quota.headers import QuotaSnapshot
-from bcshopper._quota.local import MARGIN, LocalQuota
+from bcshopper._quota.local import LocalQuota
 from bcshopper._quota.policy import QuotaPolicy
 
 _HORIZONS = 20  # leases that fit into a window, one after the other
@@ -33,6 +33,7 @@ class Report:
         wanted: how many it would like besides.
         busy: whether there were requests since the last report, or some wait.
         share: the fraction of the quota that all processes may use together.
+        margin: seconds after a window's end before the next one may be tried.
         told: the quota, if there were answers since the last report, and it is known.
         is_free: whether there were answers since the last report, and the API has no quota.
         pause: seconds for which everyone should stop, as the platform is under load; 0 for none.
@@ -45,6 +46,7 @@ class Report:
     wanted: int
     busy: bool
     share: float
+    margin: float
     told: QuotaSnapshot | None
     is_free: bool
     pause: float
@@ -60,7 +62,8 @@ class Grant:
         valid: seconds for which it may let through any.
         alone: whether it is for one request only, to see what the quota is.
         known: whether anything is known of the window that is open.
-        quota: the quota in it; None if there is none or nothing is known.
+        quota: the quota in the newest window known, over or not; None if there is none.
+        margin: as in a report; the longest that any process has told.
         part: how many this process can hope for besides, in this window.
         busy: how many processes want some, this one included.
         closed: seconds during which nothing will be granted.
@@ -73,6 +76,7 @@ class Grant:
     alone: bool = False
     known: bool = False
     quota: QuotaSnapshot | None = None
+    margin: float = 0.0
     part: int = 0
     busy: int = 1
     closed: float = 0.0
@@ -120,13 +124,14 @@ class LeasedQuota(LocalQuota):
             return super().delay(now, policy)
         if now < self._paused_until:
             return self._paused_until - now
-        if self.ceiling is not None and self._in_flight >= self.ceiling // 1:
+        in_hand, closed_until = self._in_hand(now), self._closed(now)
+        if not in_hand and now < closed_until:
+            return closed_until - now
+        if not in_hand or (self.ceiling is not None and self._in_flight >= self.ceiling // 1):
             return math.inf
-        if self._in_hand(now):
-            if policy.pacing == "smooth" and not self._grant.alone:
-                return max(0.0, self._next_slot - now)
-            return 0.0
-        return self._closed_until - now if now < self._closed_until else math.inf
+        if policy.pacing == "smooth" and not self._grant.alone:
+            return max(0.0, self._next_slot - now)
+        return 0.0
 
     def started(self, now: float, policy: QuotaPolicy) -> None:
         """A request goes out."""
@@ -144,11 +149,16 @@ class LeasedQuota(LocalQuota):
             self._is_urgent |= self._grant.alone
 
     def finished(
-        self, now: float, status: int | None, snapshot: QuotaSnapshot | None, asked: float | None
+        self,
+        now: float,
+        began: float,
+        status: int | None,
+        snapshot: QuotaSnapshot | None,
+        asked: float | None,
     ) -> None:
-        """A request was answered, or (None) came to nothing; `asked` is the wait it asked for."""
+        """A request came to an end."""
         left = self._left
-        super().finished(now, status, snapshot, asked)
+        super().finished(now, began, status, snapshot, asked)
         self._has_news = True
         # These are what the others wait for, or should stop for at once.
         self._is_urgent |= (
@@ -160,7 +170,9 @@ class LeasedQuota(LocalQuota):
         return max(1, budget // self._grant.busy) if self.sharing else budget
 
     def _usable(self, policy: QuotaPolicy) -> int:
-        return self._unused + self._grant.part if self.sharing else super()._usable(policy)
+        if not self.sharing:
+            return super()._usable(policy)
+        return self._unused + self._grant.part if self._left else 0
 
     # -- reports and grants
 
@@ -178,7 +190,7 @@ class LeasedQuota(LocalQuota):
         in_hand = self._in_hand(now)
         is_low = self._started > 0 and in_hand <= self._leased // 2
         if (waiting and not in_hand) or (in_hand and is_low):
-            return max(0.0, self._closed_until - now, self._ask_at - now)
+            return max(0.0, self._closed(now) - now, self._ask_at - now)
         report_at = max(now, self._reported_at + 2 * self._horizon)
         if (in_hand or self._has_news) and report_at < self._resets_at:
             return report_at - now
@@ -197,6 +209,7 @@ class LeasedQuota(LocalQuota):
             wanted=size - self._unused,
             busy=waiting > 0 or self._started > 0,
             share=self._share,
+            margin=self._margin,
             told=self._told(now) if self._has_news else None,
             is_free=self._has_news and self._known and self.snapshot is None,
             pause=max(0.0, self._paused_until - now) if tells_pause else 0.0,
@@ -215,12 +228,12 @@ class LeasedQuota(LocalQuota):
     def granted(self, now: float, report: Report, grant: Grant) -> None:
         """Take in what came of the last report."""
         self.sharing = True
-        if grant.known:
-            self._known = True
-            if grant.quota is None:
-                self.snapshot = None
-            else:
-                self._learn(now, grant.quota, answered=0)
+        self._known |= grant.known
+        self._margin = max(self._margin, grant.margin)
+        if grant.quota is not None:
+            self._learn(now, grant.quota)
+        elif grant.known:
+            self.snapshot = None
         if grant.window != self._grant.window:
             self._unused = self._refusals = 0
         self._grant = grant
@@ -249,7 +262,14 @@ class LeasedQuota(LocalQuota):
         self._shared_pause = -math.inf
 
     def _in_hand(self, now: float) -> int:
-        return self._unused if now < self._valid_until else 0
+        return self._unused if now < self._valid_until and not self._is_spent(now) else 0
+
+    def _is_spent(self, now: float) -> bool:
+        """Whether nothing is left of the window, whatever was leased of it."""
+        return self.snapshot is not None and self._left == 0 and now < self._opens_at
+
+    def _closed(self, now: float) -> float:
+        return self._opens_at if self._is_spent(now) else self._closed_until
 
     @property
     def _horizon(self) -> float:
@@ -267,8 +287,7 @@ class LeasedQuota(LocalQuota):
             return now
         parts = _SHORTEST_PAUSE * self._grant.busy * 2.0 ** min(self._refusals, 10)
         ask_at = now + self._horizon * min(1.0, parts)
-        opens_at = self._resets_at + MARGIN
-        return min(ask_at, opens_at) if now < opens_at else ask_at
+        return min(ask_at, self._opens_at) if now < self._opens_at else ask_at
 
     def _told(self, now: float) -> QuotaSnapshot | None:
         if self.snapshot is None:

@@ -11,7 +11,6 @@ from weakref import WeakSet
 
 from bcshopper._quota.gate import QuotaGate
 from bcshopper._quota.leased import Grant, LeasedQuota
-from bcshopper._quota.policy import QuotaPolicy
 
 if TYPE_CHECKING:
     from bcshopper._quota.redis import QuotaStore  # which needs the extra
@@ -36,7 +35,6 @@ class LeasingGate(QuotaGate):
         self._open_store = open_store
         self._store: QuotaStore | None = None
         self._users: WeakSet[object] = WeakSet()
-        self._asking = 0
         self._exchange: asyncio.Task[None] | None = None
         self._next_exchange: asyncio.TimerHandle | None = None
 
@@ -62,26 +60,16 @@ class LeasingGate(QuotaGate):
             if store is not None:
                 await self._take_leave(store)
 
-    async def wait_for(self, policy: QuotaPolicy) -> float:
-        """Seconds that a request which comes now will wait for quota, as far as can be told."""
-        now = asyncio.get_running_loop().time()
-        if self._leases.sharing and self._leases.delay(now, policy) == math.inf:
-            self._asking += 1
-            try:
-                self._consider()
-                if self._exchange is not None:
-                    await asyncio.wait([self._exchange])
-            finally:
-                self._asking -= 1
-        return await super().wait_for(policy)
-
     def leave(
         self,
+        admitted_at: float,
         status: int | None = None,
         headers: Mapping[str, str] | None = None,
+        *,
+        max_retry_after: float = math.inf,
     ) -> None:
         """Tell what came of a request that was admitted."""
-        super().leave(status, headers)
+        super().leave(admitted_at, status, headers, max_retry_after=max_retry_after)
         if not self._waiters:
             self._consider()
 
@@ -95,7 +83,7 @@ class LeasingGate(QuotaGate):
             return  # it does so at its end
         loop = asyncio.get_running_loop()
         now = loop.time()
-        due_at = now + self._leases.due(now, len(self._waiters) + self._asking)
+        due_at = now + self._leases.due(now, len(self._waiters))
         timer = self._next_exchange
         if due_at <= now:
             self._exchange = loop.create_task(self._report_and_ask())
@@ -110,7 +98,7 @@ class LeasingGate(QuotaGate):
 
     async def _report_and_ask(self) -> None:
         loop, was_sharing = asyncio.get_running_loop(), self._leases.sharing
-        report = self._leases.report(loop.time(), len(self._waiters) + self._asking)
+        report = self._leases.report(loop.time(), len(self._waiters))
         try:
             if self._store is None:
                 self._store = self._open_store()

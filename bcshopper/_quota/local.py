@@ -6,6 +6,8 @@ import math
 import random
 from collections.abc import Callable
 
+import attrs
+
 from bcshopper._quota.headers import QuotaSnapshot
 from bcshopper._quota.policy import QuotaPolicy
 
@@ -13,8 +15,9 @@ MARGIN = 0.25
 """Seconds after a window's end before the next one is tried: clocks and networks are not exact."""
 _PATIENCE = 10.0
 """Seconds after which a request that went alone, to see, is no longer waited for."""
+_COARSEST = 1.0  # seconds; some announce a window's end in whole ones, and so up to one too early
+_LONGEST_MARGIN = 2.5  # seconds; an end announced earlier than that was not meant as one
 _LONGEST_BACKOFF = 30.0  # seconds of a pause of ours
-_LONGEST_ASKED = 120.0  # seconds of a pause that the API asks for
 _CEILING_LIFTED = 32.0  # requests in flight; who gets so far is under no load any more
 _TOO_MANY = 429
 _UNAVAILABLE = 503
@@ -27,7 +30,9 @@ class LocalQuota:
     flight may be in it already or not: so only as many may be in flight as are left. Towards the
     end of the quota that slows down by itself, and what other apps take is seen before it hurts.
 
-    Before the first answer, and after each window's end, one request goes alone, to see.
+    Before the first answer, and after each window's end, one request goes alone, to see. Where that
+    shows that the window lasts longer than announced, the next one goes a second later, and from
+    then on each window is given so much longer.
 
     Attributes:
         snapshot: the newest headers; None if the API sends none.
@@ -45,26 +50,30 @@ class LocalQuota:
         self._left = 0
         self._others_seen = False
         self._resets_at = -math.inf
+        self._margin = MARGIN
         self._probed_at = -math.inf
         self._next_slot = -math.inf
         self._paused_until = -math.inf
         self._overloads = 0
 
+    @property
+    def _opens_at(self) -> float:
+        """When the next window may be tried."""
+        return self._resets_at + self._margin
+
     def delay(self, now: float, policy: QuotaPolicy) -> float:
         """Seconds until a request may go: 0 for now, infinity for once an answer has come."""
         if now < self._paused_until:
             return self._paused_until - now
+        is_open = self.snapshot is not None and now < self._opens_at
+        if is_open and (self._left <= 0 or self.sent >= self._budget(policy)):
+            return self._opens_at - now
         if self.ceiling is not None and self._in_flight >= self.ceiling // 1:
             return math.inf
-        if not self._known:
-            return max(0.0, self._probed_at + _PATIENCE - now)
-        if self.snapshot is None:
+        if self._known and self.snapshot is None:
             return 0.0
-        opens_at = self._resets_at + MARGIN
-        if now >= opens_at:
+        if not is_open:
             return max(0.0, self._probed_at + _PATIENCE - now)
-        if self._left <= 0 or self.sent >= self._budget(policy):
-            return opens_at - now
         # Where other apps are at work, as many of their requests may not be counted yet either.
         if self._left <= self._in_flight * (2 if self._others_seen else 1):
             return math.inf
@@ -75,20 +84,19 @@ class LocalQuota:
     def wait_for(self, now: float, policy: QuotaPolicy, ahead: int) -> float:
         """Seconds until there is room for a request with `ahead` others before it."""
         paused = max(0.0, self._paused_until - now)
-        opens_at = self._resets_at + MARGIN
-        if self.snapshot is None or now >= opens_at:
+        if self.snapshot is None or now >= self._opens_at:
             return paused
         missing = ahead + 1 - max(0, self._usable(policy))
         if missing <= 0:
             return paused
         further_windows = (missing - 1) // self._budget(policy)
-        return max(paused, opens_at - now + further_windows * self.snapshot.window)
+        return max(paused, self._opens_at - now + further_windows * self.snapshot.window)
 
     def reason(self, now: float) -> str | None:
         """Why requests wait for quota, for people; None if they wait for an answer only."""
         if now < self._paused_until:
-            return "the platform is under load"
-        if self.snapshot is None or now >= self._resets_at + MARGIN:
+            return "the API answered 429 or 503"
+        if self.snapshot is None or now >= self._opens_at:
             return None
         limit = self.snapshot.limit
         left = max(0, min(self._left, limit - self.sent))
@@ -98,7 +106,7 @@ class LocalQuota:
         """A request goes out."""
         self._in_flight += 1
         self.sent += 1
-        if not self._known or now >= self._resets_at + MARGIN:
+        if not self._known or now >= self._opens_at:
             self._probed_at = now
         elif self.snapshot is not None and policy.pacing == "smooth":
             gap = (self._resets_at - now) / (max(0, self._usable(policy)) + 1)
@@ -111,21 +119,36 @@ class LocalQuota:
         self._probed_at = -math.inf
 
     def finished(
-        self, now: float, status: int | None, snapshot: QuotaSnapshot | None, asked: float | None
+        self,
+        now: float,
+        began: float,
+        status: int | None,
+        snapshot: QuotaSnapshot | None,
+        asked: float | None,
     ) -> None:
-        """A request was answered, or (None) came to nothing; `asked` is the wait it asked for."""
+        """A request came to an end.
+
+        Args:
+            now: the time.
+            began: when it was let through.
+            status: the answer's; None if none came.
+            snapshot: the quota that the answer tells, if it does.
+            asked: seconds to wait that the answer asks for, if it does.
+        """
         self._in_flight -= 1
         if status is None:
             self._probed_at = -math.inf
             return
         self._known = True
         if snapshot is not None:
-            self._learn(now, snapshot)
+            self._learn(now, snapshot, began=began)
             if status == _TOO_MANY:
                 self._left = 0
+                if asked is not None and asked > snapshot.reset_in:
+                    self._paused_until = max(self._paused_until, now + asked)
         elif status in {_TOO_MANY, _UNAVAILABLE}:
             self._back_off(now, asked)
-        elif self.snapshot is not None and now >= self._resets_at + MARGIN:
+        elif self.snapshot is not None and now >= self._opens_at:
             self.snapshot = None  # the API no longer speaks of a quota
         if status not in {_TOO_MANY, _UNAVAILABLE}:
             self._recover()
@@ -138,8 +161,8 @@ class LocalQuota:
         """Requests that may still go out in this window."""
         return min(self._left - self._in_flight, self._budget(policy) - self.sent)
 
-    def _learn(self, now: float, snapshot: QuotaSnapshot, *, answered: int = 1) -> None:
-        """Take in what is known of the window; `answered` of our requests are counted in it."""
+    def _learn(self, now: float, snapshot: QuotaSnapshot, *, began: float | None = None) -> None:
+        """Take in what is known of the window, from the answer to a request that began then."""
         resets_at = now + snapshot.reset_in
         if resets_at < self._resets_at - snapshot.window / 2:
             return  # a late answer, of a window long gone
@@ -148,8 +171,12 @@ class LocalQuota:
             self._left = snapshot.remaining
             self._next_slot = self._probed_at = -math.inf
             self._others_seen = False
-            self.sent = self._in_flight + answered
+            self._margin = min(self._margin, _LONGEST_MARGIN)
+            self.sent = self._in_flight + (began is not None)
         else:
+            if began is not None and began >= self._opens_at:  # it had not ended after all
+                self._margin = max(began + _COARSEST, resets_at + MARGIN) - self._resets_at
+                self._probed_at = -math.inf
             if self.snapshot is not None and snapshot.limit == self.snapshot.limit:
                 self._left = min(self._left, snapshot.remaining)
             else:
@@ -157,17 +184,17 @@ class LocalQuota:
             # Each answer was under way for a while: the earliest estimate is the best.
             self._resets_at = min(self._resets_at, resets_at)
         self._others_seen |= snapshot.remaining + self.sent < snapshot.limit
-        self.snapshot = snapshot
+        is_over = snapshot.reset_in < 0  # others told so, and what sessions show is never below 0
+        self.snapshot = attrs.evolve(snapshot, reset_in=0.0) if is_over else snapshot
 
     def _back_off(self, now: float, asked: float | None) -> None:
         """The platform is under load: half as many at once, after a pause."""
-        if now < self._paused_until:
-            return  # one of those that went out together
-        pause = min(_LONGEST_BACKOFF, 2.0 ** min(self._overloads, 10)) * self._uniform(0.5, 1.0)
+        if now >= self._paused_until:  # else it is one of those that went out together
+            pause = min(_LONGEST_BACKOFF, 2.0 ** min(self._overloads, 10))
+            self._pause(now, pause * self._uniform(0.5, 1.0))
+            self._overloads += 1
         if asked is not None:
-            pause = max(pause, min(asked, _LONGEST_ASKED))
-        self._pause(now, pause)
-        self._overloads += 1
+            self._paused_until = max(self._paused_until, now + asked)
 
     def _pause(self, now: float, seconds: float) -> None:
         self.ceiling = max(1.0, (self._in_flight + 1) / 2)

@@ -8,14 +8,14 @@ from typing import Any, ClassVar, Literal
 import attrs
 from attrs.validators import optional
 
-from bcshopper._inputs import a_number
+from bcshopper._inputs import a_number, shown
 from bcshopper._secret import Hidden
 from bcshopper.errors import InvalidInputError
 
 
 def _check_pacing(_: object, __: attrs.Attribute[Any], value: object) -> None:
     if value not in ("burst", "smooth"):
-        raise InvalidInputError(f"pacing must be burst or smooth, not {value!r}")
+        raise InvalidInputError(f"pacing must be burst or smooth, not {shown(value)}")
 
 
 @attrs.frozen(kw_only=True)
@@ -27,8 +27,11 @@ class QuotaPolicy:
             store's other apps.
         pacing: `burst`: as fast as the quota lasts, then wait for the next window. `smooth`: spread
             over the window.
-        max_wait: seconds that a request may wait for quota. One that would have to wait longer
-            fails at once with `RateLimitError`. None: as long as it takes.
+        max_wait: seconds that a request may wait until a pause ends or the next window opens. One
+            that would have to wait longer fails with `RateLimitError` as soon as that is known,
+            also if it waits already; one that was sent before, with what came of it. None: as long
+            as it takes. That others are answered first, or that `smooth` spreads requests, is no
+            such wait.
         shared: the URL of a Redis or Valkey server (`redis://`, `rediss://` or `unix://`) through
             which processes share the store's quota; `share` is then what all of them may use
             together. Needs the extra `redis`. None: each process keeps its own count.

@@ -1,25 +1,24 @@
 -- One store's quota, shared by processes: takes a report, answers with a grant.
 --
--- KEYS[1]: the store's state, as JSON. ARGV: the process's name, its report as JSON, then the margin
--- after a window's end and the patience with a request that went alone. All times are milliseconds,
--- absolute ones on this server's clock.
+-- KEYS[1]: the store's state, as JSON. ARGV: the process's name, its report as JSON, and the patience
+-- with a request that went alone. All times are milliseconds, absolute ones on this server's clock.
 
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local me, report = ARGV[1], cjson.decode(ARGV[2])
-local margin, patience = tonumber(ARGV[3]), tonumber(ARGV[4])
+local patience = tonumber(ARGV[3])
 local lifetime = 60000
 
 local function nothing_known()
   return {
-    window = 0, limit = 0, left = 0, length = 0, opened_at = 0, resets_at = 0, others = false,
-    looked_by = '', looked_until = 0, paused_until = 0, members = {},
+    window = 0, limit = 0, left = 0, length = 0, opened_at = 0, resets_at = 0, margin = 0,
+    others = false, looked_by = '', looked_until = 0, paused_until = 0, members = {},
   }
 end
 
 local saved = redis.call('GET', KEYS[1])
 local state = saved and cjson.decode(saved) or nothing_known()
-if state.resets_at > now + state.length + margin or state.paused_until > now + 120000 then
+if state.resets_at > now + state.length + report.margin or state.paused_until > now + 120000 then
   state = nothing_known() -- the clock was set back
 end
 
@@ -34,7 +33,7 @@ local function turn(told)
   state.window = math.max(now, state.window + 1)
   state.limit, state.left, state.length = told.limit, told.left, told.length
   state.opened_at, state.resets_at = now, told.limit > 0 and now + told.reset or 0
-  state.others, state.looked_until = false, 0
+  state.margin, state.others, state.looked_until = 0, false, 0
 end
 
 -- What the answers told: of this window, of a new one, or too late.
@@ -51,10 +50,13 @@ if told then
     state.resets_at = math.min(state.resets_at, resets_at)
     is_of_this_window = true
   end
-elseif report.is_free and (state.window == 0 or state.limit > 0 and now >= state.resets_at + margin) then
+elseif report.is_free
+  and (state.window == 0 or state.limit > 0 and now >= state.resets_at + state.margin) then
   turn({ limit = 0, left = 0, length = 0 })
 end
+state.margin = math.max(state.margin, report.margin)
 state.paused_until = math.max(state.paused_until, now + report.pause)
+local opens_at = state.resets_at + state.margin
 
 -- Where this process stands. What it leased for another window is void.
 local mine = {
@@ -107,7 +109,7 @@ local function fair()
   return math.ceil(free * missing / (kept + missing)) -- not enough is left for all of them
 end
 
-local known = state.window > 0 and (state.limit == 0 or now < state.resets_at + margin)
+local known = state.window > 0 and (state.limit == 0 or now < opens_at)
 local valid = known and (state.limit == 0 and lifetime or state.resets_at - now) or 0
 local granted, alone, closed = 0, false, 0
 if state.paused_until > now then
@@ -121,20 +123,24 @@ elseif not known then
 elseif state.limit == 0 then
   granted = report.wanted
 elseif now >= state.resets_at or state.left <= 0 or sent >= budget then
-  closed = state.resets_at + margin - now
+  closed = opens_at - now
 elseif report.wanted > 0 then
   local lease = math.max(1, math.floor(math.min(room, free) / busy))
   granted = math.max(0, math.min(report.wanted, lease, room, free, fair()))
 end
 mine.unused = mine.unused + granted
 
-redis.call('SET', KEYS[1], cjson.encode(state), 'PX', math.max(lifetime, 2 * state.length))
+local kept_for = math.max(lifetime, 2 * state.length, state.paused_until - now)
+redis.call('SET', KEYS[1], cjson.encode(state), 'PX', kept_for)
 local grant = {
   window = state.window, granted = granted, valid = valid, alone = alone, known = known, busy = busy,
   closed = closed, pause = math.max(0, state.paused_until - now), part = 0,
+  margin = state.margin,
 }
 if known and state.limit > 0 then
   grant.part = math.max(0, math.floor((math.min(room, free) - granted) / math.max(1, busy)))
+end
+if state.limit > 0 then
   grant.quota = {
     limit = state.limit, left = state.left, length = state.length, reset = state.resets_at - now,
   }

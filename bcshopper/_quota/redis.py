@@ -14,7 +14,6 @@ from redis.backoff import NoBackoff
 
 from bcshopper._quota.headers import QuotaSnapshot
 from bcshopper._quota.leased import Grant, Report
-from bcshopper._quota.local import MARGIN
 
 _SCRIPT = files("bcshopper._quota").joinpath("redis.lua").read_text()
 _PATIENCE = 2.0
@@ -22,6 +21,7 @@ _PATIENCE = 2.0
 
 All that it costs is that another one goes alone.
 """
+_LONGEST_PAUSE = 120.0  # seconds for which others stop because one process was told to
 _SETTINGS: dict[str, Any] = {
     "socket_connect_timeout": 0.5,  # also of disconnecting
     "protocol": 2,  # the answer is one string: nothing newer is needed
@@ -48,7 +48,7 @@ class QuotaStore:
         """Hand in a report, and get the grant: one round trip."""
         answer = await self._run(
             keys=[self._key],
-            args=[self._member, _encode(report), _milliseconds(MARGIN), _milliseconds(_PATIENCE)],
+            args=[self._member, _encode(report), _milliseconds(_PATIENCE)],
         )
         return _decode(answer)
 
@@ -80,7 +80,7 @@ def is_usable(url: str) -> bool:
 def key_of(base_url: str, store_hash: str) -> str:
     """The key under which a store's state is kept."""
     digest = hashlib.sha256(f"{base_url.rstrip('/')}|{store_hash}".encode()).hexdigest()
-    return f"bcshopper:quota:1:{digest}"
+    return f"bcshopper:quota:2:{digest}"
 
 
 def _encode(report: Report) -> bytes:
@@ -93,7 +93,8 @@ def _encode(report: Report) -> bytes:
         "busy": report.busy,
         "share": report.share,
         "is_free": report.is_free,
-        "pause": _milliseconds(report.pause),
+        "pause": _milliseconds(min(report.pause, _LONGEST_PAUSE)),
+        "margin": _milliseconds(report.margin),
     }
     if report.told is not None:
         fields["told"] = {
@@ -108,11 +109,11 @@ def _encode(report: Report) -> bytes:
 def _decode(answer: bytes) -> Grant:
     fields = msgspec.json.decode(answer)
     quota = fields.pop("quota", None)
-    for name in ("valid", "closed", "pause"):
+    for name in ("valid", "closed", "pause", "margin"):
         fields[name] /= 1000
     if quota is not None:
         quota = QuotaSnapshot(
-            quota["limit"], quota["left"], quota["length"] / 1000, max(0, quota["reset"]) / 1000
+            quota["limit"], quota["left"], quota["length"] / 1000, quota["reset"] / 1000
         )
     return Grant(quota=quota, **fields)
 

@@ -9,10 +9,14 @@ from uuid import UUID
 
 import cattrs
 import msgspec
-from cattrs.cols import homogenous_tuple_structure_factory
 from cattrs.v import format_exception
 
 T = TypeVar("T")
+
+MAX_PLAIN = 512 * 1024
+"""Bytes of JSON that are parsed without a model: it may make an object of every other byte, and the
+event loop stands still meanwhile. The largest documented answer has some 50,000 bytes.
+"""
 
 
 class MalformedDocumentError(Exception):
@@ -39,28 +43,32 @@ class JSONConverter(cattrs.Converter):
         """Decode a JSON document into `cls`.
 
         Raises:
-            MalformedDocumentError: it is not JSON, or not that class.
+            MalformedDocumentError: it is not JSON, or not that class; of what is wrong, the first.
         """
         try:
             return cast("T", self._decoder(cls).decode(body))
-        except (msgspec.DecodeError, RecursionError):
-            pass
+        except (msgspec.DecodeError, RecursionError) as error:
+            strictly = str(error)
+        if len(body) > MAX_PLAIN:
+            reason, _, where = strictly.partition(" - at ")
+            raise MalformedDocumentError(
+                f"in {len(body):,} bytes, {reason}", where.strip("`") or "$"
+            )
+        field = "$"
         try:
             document = msgspec.json.decode(body)
-            if not isinstance(document, dict):
-                # cattrs would take anything for a class whose fields all have defaults
-                raise MalformedDocumentError("it is no JSON object")
-            return self.structure(document, cls)
-        except MalformedDocumentError:
-            raise
+            if isinstance(document, dict):
+                return self.structure(document, cls)
+            # cattrs would take anything for a class whose fields all have defaults
+            reason = "it is no JSON object"
         except RecursionError:
-            raise MalformedDocumentError("it is nested too deep") from None
+            reason = "it is nested too deep"
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise MalformedDocumentError(f"it is not JSON ({error})") from None
+            reason = f"it is not JSON ({error})"
         except Exception as error:  # noqa: BLE001 - cattrs raises whatever a hook raises
-            # "reason @ $.path", the first of possibly hundreds
+            # "reason @ $.path", the first of a few
             reason, _, field = cattrs.transform_error(error, "$", _describe)[0].rpartition(" @ ")
-            raise MalformedDocumentError(reason, field) from None
+        raise MalformedDocumentError(reason, field)  # here, so that no document hangs on it
 
     def _decoder(self, cls: type[Any]) -> msgspec.json.Decoder[Any]:
         if cls not in self._decoders:
@@ -95,6 +103,10 @@ def _is_bounded(cls: Any) -> bool:
     return get_origin(cls) is Annotated and get_args(cls)[0] is int
 
 
+def _structure_raw(value: Any, _: type[msgspec.Raw]) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode(value))
+
+
 def _structure_uuid(value: Any, _: type[UUID]) -> UUID:
     try:
         return UUID(value)
@@ -111,12 +123,21 @@ def _structure_datetime(value: Any, _: type[datetime]) -> datetime:
 
 
 def _tuple_hook(cls: Any) -> Callable[[Any, Any], Any]:
-    structure = homogenous_tuple_structure_factory(cls, converter)
+    of = get_args(cls)[0]
+    structure = converter.get_structure_hook(of)
 
     def structure_tuple(value: Any, _: Any) -> Any:
         if not isinstance(value, list):  # cattrs would take an object's keys
             raise ValueError(f"expected an array, got {value!r:.50}")  # noqa: TRY004 - bad data, not a bad call
-        return structure(value, cls)
+        items: list[Any] = []
+        for item in value:
+            try:
+                items.append(structure(item, of))
+            except Exception as error:  # noqa: BLE001 - as above
+                # One is enough; cattrs itself would go on, and keep an error for each.
+                error.add_note(cattrs.IterableValidationNote("", len(items), of))
+                raise cattrs.IterableValidationError("", [error], cls) from None  # pyright: ignore[reportCallIssue]
+        return tuple(items)
 
     return structure_tuple
 
@@ -128,6 +149,7 @@ def _is_tuple(cls: Any) -> bool:
 converter = JSONConverter()
 converter.register_structure_hook_factory(_is_tuple, _tuple_hook)
 converter.register_structure_hook_factory(_is_bounded, _bounded_hook)
+converter.register_structure_hook(msgspec.Raw, _structure_raw)
 converter.register_structure_hook(int, _structure_int)
 converter.register_structure_hook(UUID, _structure_uuid)
 converter.register_structure_hook(datetime, _structure_datetime)

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
+import select
+import socket
+from contextvars import ContextVar
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import aiohttp
+from aiohttp.connector import Connection
+from aiohttp.tracing import Trace
 from multidict import CIMultiDict
 
-from bcshopper._secret import Secret
+from bcshopper._secret import Mask, Secret
 from bcshopper._transport.messages import Reply, Request
 from bcshopper._version import __version__
 from bcshopper.errors import RequestTimeoutError, SessionClosedError, TransportError
@@ -15,8 +24,19 @@ from bcshopper.errors import RequestTimeoutError, SessionClosedError, TransportE
 MAX_BODY = 16 * 1024 * 1024
 """Bytes of a decoded body that are read; the largest documented answer has some 50,000."""
 
-_NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
-_LARGE_BLOCK = 1024 * 1024
+# Of the timeout for all, so that one that ends in here is known to have sent nothing.
+_CONNECTING = 0.99
+_WORDS_KEPT = 500  # characters of what aiohttp says; it may quote a whole header
+# Seconds; longer than all attempts of a request take, with look-ups and waits between them.
+_DISTRUST = 600.0
+_TURNS = 10  # of the event loop; it needs four to notice an end and close the socket
+_CLOSED = -1  # what a closed socket has for a file descriptor
+_on_new_connection = ContextVar("_on_new_connection", default=False)
+_NEVER_SENT = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ClientHttpProxyError,
+    aiohttp.ServerFingerprintMismatch,
+)
 
 
 class Wire:
@@ -38,9 +58,15 @@ class Wire:
         timeout: float,
     ) -> None:
         self._http = http
+        self._connector: _Connector | None = None  # of an aiohttp session of its own
         self._owns_http = http is None
         self._connections = connections
         self._timeout = timeout
+        self._connect_timeout = aiohttp.ClientTimeout(
+            total=None, connect=_CONNECTING * timeout, ceil_threshold=math.inf
+        )
+        self._distrusts_until = -math.inf
+        self._mask = Mask(token)
         self._headers = CIMultiDict(
             {
                 "X-Auth-Token": token,
@@ -51,8 +77,16 @@ class Wire:
         self._headers_with_body = self._headers.copy()
         self._headers_with_body["Content-Type"] = "application/json"
 
-    async def exchange(self, request: Request) -> Reply:
+    async def exchange(self, request: Request, *, attempt: int = 1) -> Reply:
         """Send a request and read its answer, whatever its status.
+
+        For a while after a request was lost, maybe because the server drops the connections that it
+        has kept, what must not be lost again goes out on a new one: a repeat, and a POST, whose
+        look-up leaves another such connection.
+
+        Args:
+            request: what to send.
+            attempt: how often it was sent, this time included.
 
         Raises:
             TransportError: no whole answer came.
@@ -61,74 +95,125 @@ class Wire:
         http = self._open_http()
         if http.closed:
             raise SessionClosedError("the aiohttp session that this session was lent is closed")
-        headers = self._headers if request.body is None else self._headers_with_body
+        now = asyncio.get_running_loop().time()
+        is_precious = attempt > 1 or not request.repeatable
+        _on_new_connection.set(is_precious and now < self._distrusts_until)
         try:
-            async with (
-                asyncio.timeout(self._timeout),
-                http.request(
-                    request.method,
-                    request.url,
-                    data=request.body,
-                    headers=headers,
-                    allow_redirects=False,  # the token would travel along
-                    raise_for_status=False,  # whatever a lent session does
-                    timeout=_NO_TIMEOUT,
-                ) as response,
-            ):
-                body = await _read_bounded(response)
-                return Reply(response.status, response.reason or "", response.headers, body)
-        except TimeoutError as error:
-            raise RequestTimeoutError(
-                f"{request.label} had no whole answer within {self._timeout:g} s",
-                method=request.method, url=str(request.url), sent=True,
-            ) from error  # fmt: skip
-        except aiohttp.ClientConnectorError as error:
-            raise TransportError(
-                f"{request.label} could not connect: {error}",
-                method=request.method,
-                url=str(request.url),
-                # A lent session may have lost a first connection, and failed to open a second.
-                sent=not self._owns_http and request.method != "POST",
-            ) from error  # fmt: skip
-        except TransportError:
-            raise
-        except Exception as caught:  # noqa: BLE001
+            async with asyncio.timeout(self._timeout):
+                return await self._ask(http, request)
+        except Exception as error:  # noqa: BLE001
             # aiohttp lets OS, TLS, decompression and parser errors through: all of them are ours
-            # to translate, and none of them tells whether the request took effect.
-            cause = caught.cause if isinstance(caught, _DroppedError) else caught
-            raise TransportError(
-                f"{request.label} failed: {type(cause).__name__}: {cause}",
-                method=request.method, url=str(request.url), sent=True,
-            ) from cause  # fmt: skip
+            # to translate, and few of them tell whether the request took effect.
+            failure = self._failure(request, error)
+        if failure.sent:
+            self._distrusts_until = asyncio.get_running_loop().time() + _DISTRUST
+        raise failure  # here, so that it does not drag aiohttp's frames along
 
-    def without_token(self, reply: Reply) -> Reply:
-        """The answer for an error, in which a server that echoes what it got shows no token."""
-        token = self._headers["X-Auth-Token"]
+    async def _ask(self, http: aiohttp.ClientSession, request: Request) -> Reply:
+        async with http.request(
+            request.method,
+            request.url,
+            data=request.body,
+            headers=self._headers if request.body is None else self._headers_with_body,
+            allow_redirects=False,  # the token would travel along
+            raise_for_status=False,  # whatever a lent session does
+            timeout=self._connect_timeout,
+        ) as response:
+            body = await _read_bounded(response)
+            return Reply(response.status, response.reason or "", response.headers, body, self._mask)
 
-        def clean(text: str) -> str:
-            # aiohttp makes surrogates of what is no UTF-8, which no terminal can print
-            return text.encode(errors="replace").decode().replace(token, "[secure]")
-
-        return Reply(
-            reply.status,
-            clean(reply.reason),
-            CIMultiDict((name, clean(value)) for name, value in reply.headers.items()),
-            reply.body.replace(token.encode(), b"[secure]"),
+    def _failure(self, request: Request, error: Exception) -> TransportError:
+        """What any failure becomes: its cause keeps its type and its words, and nothing else."""
+        if isinstance(error, _DroppedError):
+            error = error.cause
+        words = self._mask(str(error))[:_WORDS_KEPT]
+        # A lent session may have lost a first connection, and failed to open a second.
+        sent = not self._owns_http and request.method != "POST"
+        cls = TransportError
+        if isinstance(error, aiohttp.ConnectionTimeoutError):
+            cls, said = RequestTimeoutError, f"could not connect within {self._timeout:g} s"
+        elif isinstance(error, _NEVER_SENT):
+            said = f"could not connect: {words}"
+        elif isinstance(error, TimeoutError):
+            cls, sent = RequestTimeoutError, True
+            said = f"had no whole answer within {self._timeout:g} s"
+        else:
+            sent, said = True, f"failed: {type(error).__name__}: {words}"
+        failure = cls(
+            f"{request.label} {said}", method=request.method, url=str(request.url), sent=sent
         )
+        failure.__cause__ = _bare(error, words)
+        return failure
 
     async def aclose(self) -> None:
         """Let go of the network; a lent session is its owner's."""
-        if self._owns_http and self._http is not None:
-            await self._http.close()
+        if self._connector is not None and self._http is not None:
+            try:
+                await self._connector.cut()
+            finally:
+                await self._http.close()
 
     def _open_http(self) -> aiohttp.ClientSession:
         if self._http is None:
+            self._connector = _Connector(limit=self._connections)
             self._http = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._connections),
+                connector=self._connector,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 middlewares=(_ask_once,),
             )
         return self._http
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Lends out a kept connection only if nothing has come on it since its last answer.
+
+    aiohttp would take what came unasked for the next answer, and notices an end only in time.
+    """
+
+    def __init__(self, *, limit: int) -> None:
+        super().__init__(limit=limit)
+        self._sockets: WeakKeyDictionary[asyncio.Transport, Any] = WeakKeyDictionary()
+
+    async def cut(self) -> None:
+        """Close all connections now. Over TLS, a silent server would keep them for 30 s."""
+        sockets = [one for one in self._sockets.values() if one is not None]
+        for transport in list(self._sockets):
+            transport.abort()
+        await asyncio.sleep(0)
+        # What aiohttp can't parse it closes twice, and asyncio has no hold on it any more.
+        for one in sockets:
+            with contextlib.suppress(OSError, TypeError):  # closed already; uvloop has none
+                one.shutdown(socket.SHUT_RDWR)
+        for _ in range(_TURNS):
+            if all(one.fileno() == _CLOSED for one in sockets):
+                return
+            await asyncio.sleep(0)
+
+    async def connect(
+        self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
+    ) -> Connection:
+        """Get a connection; see the base class."""
+        while True:
+            connection = await super().connect(req, traces, timeout)
+            protocol, transport = connection.protocol, connection.transport
+            if protocol is None or transport is None:
+                return connection  # lost this moment: sending says so
+            if transport not in self._sockets:
+                self._sockets[transport] = transport.get_extra_info("socket")
+                return connection
+            is_quiet = not protocol.should_close and not _has_news(self._sockets[transport])
+            if is_quiet and not _on_new_connection.get():
+                return connection
+            connection.close()
+
+
+def _has_news(sock: Any) -> bool:
+    """Whether bytes have come that asyncio has not read yet, or the end of the connection."""
+    if sock is None or not hasattr(select, "poll"):  # on Windows
+        return False
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 class _DroppedError(Exception):
@@ -151,13 +236,19 @@ async def _ask_once(
         raise _DroppedError(error) from None
 
 
-def _keep_heap() -> None:
-    """Have glibc keep what is freed for the next answer.
-
-    asyncio receives into blocks of 256 KiB. Until a larger one was freed, glibc maps each of them
-    anew, and every page of it faults: a tenth of all time when listing. Elsewhere it does nothing.
-    """
-    bytes(_LARGE_BLOCK)
+def _bare(error: Exception, words: str) -> Exception:
+    """An error of the same type that holds its words alone: no frames, no headers."""
+    kind = type(error)
+    bare: type[Exception] = type(
+        kind.__name__,
+        (kind,),
+        {
+            "__module__": kind.__module__,
+            "__str__": lambda _: words,
+            "__repr__": lambda _: f"{kind.__name__}({words!r})",
+        },
+    )
+    return bare.__new__(bare)  # its own __init__ wants what it would keep
 
 
 async def _read_bounded(response: aiohttp.ClientResponse) -> bytes:
@@ -171,11 +262,6 @@ async def _read_bounded(response: aiohttp.ClientResponse) -> bytes:
         size += len(block)
         if size > MAX_BODY:
             response.close()
-            raise TransportError(
-                f"{response.method} {response.url} answered with more than {MAX_BODY:,} bytes",
-                method=response.method,
-                url=str(response.url),
-                sent=True,
-            )
+            raise aiohttp.ClientPayloadError(f"the answer has more than {MAX_BODY:,} bytes")
         blocks.append(block)
     return blocks[0] if len(blocks) == 1 else b"".join(blocks)

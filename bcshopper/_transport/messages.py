@@ -60,12 +60,21 @@ class Request:
 
 @attrs.frozen
 class Reply:
-    """A whole answer."""
+    """A whole answer, as it came; only its status shows in a `repr`: the rest may hold the token.
+
+    Attributes:
+        status: the HTTP status.
+        reason: the words beside it.
+        headers: its headers.
+        body: its whole body.
+        mask: makes of the server's words what may be shown.
+    """
 
     status: int
-    reason: str
-    headers: Mapping[str, str]
-    body: bytes
+    reason: str = attrs.field(repr=False)
+    headers: Mapping[str, str] = attrs.field(repr=False)
+    body: bytes = attrs.field(repr=False)
+    mask: Callable[[str], str] = attrs.field(default=str, repr=False)
 
 
 @attrs.frozen

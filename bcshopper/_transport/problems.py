@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 import attrs
@@ -12,6 +13,7 @@ import msgspec
 
 from bcshopper import errors
 from bcshopper._quota import read_retry_after
+from bcshopper._transport.convert import MAX_PLAIN
 from bcshopper._transport.messages import Reply, Request
 from bcshopper.errors import ResponseFormatError
 
@@ -32,8 +34,10 @@ _HINTS: Mapping[int, str] = {
 }
 # Characters; an error is to fit on a screen.
 _BODY_KEPT = 2000
+_EXCERPT_KEPT = 200
 _WORDS_KEPT = 500
 _MOST_SAID = 1000
+_MOST_PROBLEMS = 1000  # problems, and messages in each, that are read; a request has 50 items
 _POSITION = re.compile(r"\[?(\d{1,9})\]?(?:\.|$)", re.ASCII)
 
 
@@ -65,6 +69,8 @@ class Problem:
 
 def read_problems(body: bytes) -> list[Problem]:
     """Every problem in a body: none, one (the documented error) or several (a conflict)."""
+    if len(body) > MAX_PLAIN:
+        return []
     try:
         document = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -72,7 +78,8 @@ def read_problems(body: bytes) -> list[Problem]:
     if not isinstance(document, dict):
         return []
     inner = document.get("errors")
-    several = [item for item in inner if isinstance(item, dict)] if isinstance(inner, list) else []
+    items = inner[:_MOST_PROBLEMS] if isinstance(inner, list) else []
+    several = [item for item in items if isinstance(item, dict)]
     if several:
         return [_problem(item) for item in several]
     problem = attrs.evolve(_problem(document), status=None)  # the answer's own status counts
@@ -89,7 +96,7 @@ def _problem(document: dict[str, Any]) -> Problem:
     return Problem(
         title=None if title is None else title[:_WORDS_KEPT],
         type=kind if isinstance(kind, str) else None,
-        errors={str(k): str(v)[:_WORDS_KEPT] for k, v in inner.items()}
+        errors={str(k): str(v)[:_WORDS_KEPT] for k, v in islice(inner.items(), _MOST_PROBLEMS)}
         if isinstance(inner, dict)
         else {},
         status=status if isinstance(status, int) else None,
@@ -106,10 +113,13 @@ def api_error(request: Request, reply: Reply, problem: Problem | None = None) ->
             status = problem.status  # an answer that is a success for others
     elif problem.status is not None and 400 <= problem.status < 600:  # noqa: PLR2004
         status = problem.status
-    title = problem.title or reply.reason[:_WORDS_KEPT] or "no reason given"
+    mask = reply.mask
+    request_id = reply.headers.get("X-Request-ID")
+    title = mask(problem.title or reply.reason[:_WORDS_KEPT]) or "no reason given"
     message = f"{request.label} answered {status}: {title}"
-    if problem.errors:
-        words = "; ".join(f"{k}: {v}" for k, v in problem.errors.items())
+    said = {mask(key): mask(words) for key, words in problem.errors.items()}
+    if said:
+        words = "; ".join(f"{key}: {words}" for key, words in said.items())
         message += f" ({words[:_MOST_SAID]})"
     hint = request.hints.get(status, _HINTS.get(status))
     if hint is not None:
@@ -118,26 +128,27 @@ def api_error(request: Request, reply: Reply, problem: Problem | None = None) ->
         message,
         status=status,
         title=title,
-        type=problem.type,
-        errors=problem.errors,
+        type=problem.type and mask(problem.type),
+        errors=said,
         method=request.method,
         url=str(request.url),
-        request_id=reply.headers.get("X-Request-ID"),
+        request_id=request_id and mask(request_id),
         retry_after=read_retry_after(reply.headers, status=reply.status, now=time.time()),
-        body=_beginning(reply.body, _BODY_KEPT),
+        body=mask(_beginning(reply.body, _BODY_KEPT)),
     )
 
 
 def malformed(request: Request, reply: Reply, reason: str, field: str) -> ResponseFormatError:
     """The exception for an answer that is not the documented one."""
-    excerpt = _beginning(reply.body, 200)
+    excerpt = reply.mask(_beginning(reply.body, _EXCERPT_KEPT))
+    where = reply.mask(field[:_WORDS_KEPT])
     return ResponseFormatError(
         f"{request.label} answered {reply.status} with a body that the API does not document: "
-        f"{reason} at {field}. It begins: {excerpt!r}",
+        f"{reply.mask(reason[:_WORDS_KEPT])} at {where}. It begins: {excerpt!r}",
         method=request.method,
         url=str(request.url),
         status=reply.status,
-        field=field,
+        field=where,
         excerpt=excerpt,
     )
 

@@ -3,22 +3,38 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import Enum
+from typing import Any
 
 import attrs
 from attrs.validators import optional
 
-from bcshopper._inputs import a_count, a_number
+from bcshopper._inputs import a_count, a_number, shown
 from bcshopper.errors import (
     APIError,
     BCShopperError,
+    InvalidInputError,
     RateLimitError,
     ResponseFormatError,
     TransportError,
 )
 
+_ASK_TO_WAIT = frozenset({429, 503})
+_STATUSES = range(100, 600)
 _WRITE_FACTOR = 2.0  # a write that failed has disturbed more: give the API longer
+
+
+def _as_set(value: Iterable[int]) -> frozenset[int]:
+    try:
+        return frozenset(value)
+    except TypeError:
+        return value  # type: ignore[return-value]  # to be refused by name, once all else is set
+
+
+def _check_statuses(_: object, __: attrs.Attribute[Any], value: object) -> None:
+    if not isinstance(value, frozenset) or not all(one in _STATUSES for one in value):
+        raise InvalidInputError(f"statuses must be a set of HTTP statuses, not {shown(value)}")
 
 
 @attrs.frozen(kw_only=True)
@@ -27,7 +43,7 @@ class RetryPolicy:
 
     The delay before attempt n+1 is drawn from 0 to `base_delay * 2**(n-1)` seconds, twice that
     for a write, at most `max_delay`. Where the API says how long to wait, it is at least
-    that long.
+    that long; and where the store's quota holds the request for longer than that, so long.
 
     Whether a request *may* be repeated is no setting: a POST whose answer never came is looked
     up first, never sent again blindly.
@@ -36,8 +52,11 @@ class RetryPolicy:
         attempts: tries in all, the first included.
         base_delay: seconds; the scale of the delays.
         max_delay: seconds; no delay of ours is longer.
-        max_retry_after: seconds; of a longer wait that the API asks for, only this is waited.
-        max_elapsed: seconds since the first try, after which no other one starts; None: no limit.
+        max_retry_after: seconds; of a longer wait that the API asks for, only this is waited. Where
+            a spent quota window or a pause would hold the request for longer, after a 429 or 503,
+            the call fails at once.
+        max_elapsed: seconds after the first try went out, after which no other one does; None: no
+            limit. Who would have to wait longer fails at once.
         statuses: the error statuses worth another try.
 
     Raises:
@@ -50,7 +69,9 @@ class RetryPolicy:
     max_retry_after: float = attrs.field(default=120.0, validator=a_number(above=0))
     max_elapsed: float | None = attrs.field(default=None, validator=optional(a_number(least=0)))
     statuses: frozenset[int] = attrs.field(
-        default=frozenset({408, 423, 425, 429, 500, 502, 503, 504, 507}), converter=frozenset
+        default=frozenset({408, 423, 425, 429, 500, 502, 503, 504, 507}),
+        converter=_as_set,
+        validator=_check_statuses,
     )
 
     def delay(
@@ -60,6 +81,7 @@ class RetryPolicy:
         method: str,
         attempt: int,
         elapsed: float,
+        held: float = 0.0,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> float | None:
         """Decide about the next try.
@@ -68,7 +90,8 @@ class RetryPolicy:
             error: what the last try came to.
             method: the request's HTTP method.
             attempt: how many tries there were.
-            elapsed: seconds since the first try began.
+            elapsed: seconds since the first try went out.
+            held: seconds for which the store's quota will hold the request.
             uniform: draws a number between two.
 
         Returns:
@@ -80,9 +103,12 @@ class RetryPolicy:
         # 2**1023 is the largest power that is a float
         ceiling = self.base_delay * factor * 2.0 ** min(attempt - 1, 1000)
         delay = uniform(0.0, min(ceiling, self.max_delay))
-        asked = error.retry_after if isinstance(error, APIError) else None
-        if asked is not None:
-            delay = max(delay, min(asked, self.max_retry_after))  # it may ask for no wait at all
+        if isinstance(error, APIError):
+            # it may ask for no wait at all
+            delay = max(delay, min(error.retry_after or 0.0, self.max_retry_after))
+            if error.status in _ASK_TO_WAIT and held > self.max_retry_after:
+                return None
+        delay = max(delay, held)
         if self.max_elapsed is not None and elapsed + delay > self.max_elapsed:
             return None
         return delay

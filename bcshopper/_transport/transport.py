@@ -6,11 +6,12 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 import attrs
 
-from bcshopper._quota import QuotaGate, QuotaPolicy, QuotaSnapshot, shared_gate
+from bcshopper._quota import QuotaGate, QuotaPolicy, QuotaSnapshot, WaitTooLongError, shared_gate
 from bcshopper._transport.convert import MalformedDocumentError
 from bcshopper._transport.http import Wire
 from bcshopper._transport.messages import UNWATCHED, Reply, Request, Watch
@@ -32,7 +33,6 @@ T = TypeVar("T")
 logging.getLogger("bcshopper").addHandler(logging.NullHandler())  # silent unless asked
 _log = logging.getLogger("bcshopper.transport")
 _WORTH_SAYING = 1.0  # seconds of waiting for quota; shorter ones would fill the log
-_PLAIN = frozenset({200, 201, 204})
 _HALF_DONE = {202: "it is accepted, and not done yet", 206: "it is not whole"}
 
 
@@ -45,7 +45,8 @@ class SessionStats:
         retries: how many of them repeated a failed one.
         throttled: answers with status 429.
         bytes_received: bytes of all decoded bodies.
-        quota_seconds: seconds during which a request was held back for quota.
+        quota_seconds: seconds that have passed while requests were held back for quota, however
+            many of them.
         window_requests: requests of this process in the quota's newest window.
     """
 
@@ -90,6 +91,7 @@ class Transport:
         self._stats = SessionStats()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._gate: QuotaGate | None = None
+        self._at_gate = 0
         self._waits_until = 0.0
         self._tasks: set[asyncio.Task[Any]] = set()
         self._scopes: set[asyncio.Timeout] = set()
@@ -99,7 +101,10 @@ class Transport:
     def stats(self) -> SessionStats:
         """What the session has done so far: a copy, which does not change."""
         sent = 0 if self._gate is None else self._gate.state.sent
-        return attrs.evolve(self._stats, window_requests=sent)
+        stats = attrs.evolve(self._stats, window_requests=sent)
+        if self._at_gate and self._loop is not None:
+            stats.quota_seconds -= max(0.0, self._waits_until - self._loop.time())
+        return stats
 
     @property
     def quota(self) -> QuotaSnapshot | None:
@@ -121,55 +126,97 @@ class Transport:
                 f"refused to send DELETE {request.url}: without ids it deletes everything there"
             )
         gate = self._enter()
-        return await self._until_closed(self._send(gate, request, read, watch))
+        try:
+            return await self._until_closed(self._send(gate, request, read, watch))
+        except WaitTooLongError as refused:
+            raise self._not_sent(request, refused.seconds) from None
 
     async def _send(
         self, gate: QuotaGate, request: Request, read: Callable[[Reply], T], watch: Watch
     ) -> T:
-        loop = asyncio.get_running_loop()
-        began, attempt = loop.time(), 0
+        loop, longest = asyncio.get_running_loop(), self._retry.max_retry_after
+        attempt, began = 0, 0.0
+        error: BCShopperError | None = None
+        until: float | None = None  # when another try may go out at the latest
         while True:
             attempt += 1
-            async with self._slots:
-                if self._quota.max_wait is not None:
-                    await self._refuse_long_wait(gate, request, self._quota.max_wait)
-                try:
-                    return await self._attempt(gate, request, read, watch, attempt)
-                except (APIError, TransportError, ResponseFormatError) as caught:
-                    error = caught
+            waiting = asyncio.timeout_at(until)
+            try:
+                async with waiting, self._slots:
+                    admitted_at = await self._admit(gate)
+                    waiting.reschedule(None)
+                    if attempt == 1:
+                        began = admitted_at
+                    leave = partial(gate.leave, admitted_at, max_retry_after=longest)
+                    return await self._attempt(leave, request, read, watch, attempt)
+            except (APIError, TransportError, ResponseFormatError) as caught:
+                error = caught
+            except (WaitTooLongError, TimeoutError) as late:
+                if error is None or not (isinstance(late, WaitTooLongError) or waiting.expired()):
+                    raise
+                raise error from error.__cause__  # it was sent, and that is what it came to
             watch.failed(error)
             may_repeat = request.repeatable or effect_of(error) is Effect.NONE
             elapsed = loop.time() - began
-            if not (may_repeat and await self._back_off(request, error, attempt, elapsed)):
+            delay = self._schedule(gate, request, error, attempt, elapsed) if may_repeat else None
+            if delay is None:
                 raise error
+            if delay > gate.wait_for(self._quota):  # else the gate makes it wait, in its place
+                await asyncio.sleep(delay)
+            if self._retry.max_elapsed is not None:
+                until = began + self._retry.max_elapsed
+
+    async def _admit(self, gate: QuotaGate) -> float:
+        self._at_gate += 1
+        try:
+            return await gate.admit(self._quota, self._note_wait)
+        finally:
+            self._at_gate -= 1
+            if not self._at_gate:
+                now = asyncio.get_running_loop().time()
+                self._stats.quota_seconds -= max(0.0, self._waits_until - now)
+                self._waits_until = min(self._waits_until, now)
 
     async def back_off(
         self, request: Request, error: BCShopperError, attempt: int, elapsed: float
     ) -> bool:
-        """Wait before another try, as long as the retry policy says.
+        """Wait before another try, as long as the retry policy and the quota say.
 
         For callers that repeat a request themselves, in their own way; `send` does it for others.
+
+        Args:
+            request: what failed.
+            error: what it came to.
+            attempt: how many tries there were.
+            elapsed: seconds since the first one went out, not since it was queued.
 
         Returns:
             False if the policy says to give up.
         """
-        self._enter()
-        return await self._until_closed(self._back_off(request, error, attempt, elapsed))
-
-    async def _back_off(
-        self, request: Request, error: BCShopperError, attempt: int, elapsed: float
-    ) -> bool:
-        delay = self._retry.delay(error, method=request.method, attempt=attempt, elapsed=elapsed)
+        delay = self._schedule(self._enter(), request, error, attempt, elapsed)
         if delay is None:
             return False
+        await self._until_closed(asyncio.sleep(delay))
+        return True
+
+    def _schedule(
+        self, gate: QuotaGate, request: Request, error: BCShopperError, attempt: int, elapsed: float
+    ) -> float | None:
+        """Seconds until another try; None to give up."""
+        held = gate.wait_for(self._quota)
+        if self._quota.max_wait is not None and held > self._quota.max_wait:
+            return None
+        delay = self._retry.delay(
+            error, method=request.method, attempt=attempt, elapsed=elapsed, held=held
+        )
+        if delay is None:
+            return None
         self._stats.retries += 1
         _log.warning(
             "attempt %d of %s failed, next in %.1f s: %s", attempt, request.label, delay, error,
         )  # fmt: skip
         self.emit(RetryScheduled(request.method, str(request.url), attempt, delay, str(error)))
-        if not isinstance(error, RateLimitError):  # for those the gate makes everyone wait
-            await asyncio.sleep(delay)
-        return True
+        return delay
 
     def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Start a task that the session knows of, so that closing can wait for it.
@@ -187,7 +234,9 @@ class Transport:
             return
         try:
             self._on_event(event)
-        except Exception:  # noqa: BLE001 - it may be any, and is logged
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:  # noqa: BLE001 - a CancelledError, too, is not the caller's
             _log.exception("on_event raised for %r", event)
 
     async def aclose(self) -> None:
@@ -242,27 +291,24 @@ class Transport:
 
     async def _attempt(
         self,
-        gate: QuotaGate,
+        leave: Callable[..., None],
         request: Request,
         read: Callable[[Reply], T],
         watch: Watch,
         attempt: int,
     ) -> T:
         loop = asyncio.get_running_loop()
-        await gate.admit(self._quota, self._note_wait)
         try:
             watch.going_out()
             self._stats.requests += 1
             if self._on_event is not None:
                 self.emit(RequestSent(request.method, str(request.url), attempt))
             started = loop.time()
-            reply = await self._wire.exchange(request)
+            reply = await self._wire.exchange(request, attempt=attempt)
         except BaseException:
-            gate.leave()
+            leave()
             raise
-        gate.leave(reply.status, reply.headers)
-        if reply.status not in _PLAIN or request.method == "POST":  # which may quote, beside data
-            reply = self._wire.without_token(reply)
+        leave(reply.status, reply.headers)
         self._stats.bytes_received += len(reply.body)
         if self._on_event is not None:
             self.emit(
@@ -279,25 +325,20 @@ class Transport:
             raise malformed(request, reply, half, "$")
         try:
             return read(reply)
-        except MalformedDocumentError:
-            reply = self._wire.without_token(reply)
-        try:
-            return read(reply)  # once more: what is wrong may be quoted, and hold the token
         except MalformedDocumentError as error:
-            raise malformed(request, reply, error.reason, error.field) from None
+            unreadable = malformed(request, reply, error.reason, error.field)
+        raise unreadable  # here, so that what the reader held does not hang on it
 
-    async def _refuse_long_wait(self, gate: QuotaGate, request: Request, longest: float) -> None:
-        wait = await gate.wait_for(self._quota)
-        if wait > longest:
-            raise RateLimitError(
-                f"{request.label} was not sent: there is room for it in the store's quota "
-                f"in {wait:.1f} s, and max_wait is {longest:g} s",
-                status=429,
-                title="the wait for quota is longer than max_wait",
-                method=request.method,
-                url=str(request.url),
-                retry_after=wait,
-            )
+    def _not_sent(self, request: Request, wait: float) -> RateLimitError:
+        return RateLimitError(
+            f"{request.label} was not sent: there is room for it in the store's quota "
+            f"in {wait:.1f} s, and max_wait is {self._quota.max_wait:g} s",
+            status=429,
+            title="the wait for quota is longer than max_wait",
+            method=request.method,
+            url=str(request.url),
+            retry_after=wait,
+        )
 
     def _note_wait(self, seconds: float, reason: str) -> None:
         """Count what a session waits, once however many of its requests do, and say so."""

@@ -42,7 +42,7 @@ def go(state, number, now=0.0, policy=BURST):
 def answer(state, number, now=0.0, left=100, status=200):
     """So many are answered."""
     for _ in range(number):
-        state.finished(now, status, snapshot(left), None)
+        state.finished(now, now, status, snapshot(left), None)
 
 
 def test_nothing_goes_before_a_grant():
@@ -130,7 +130,7 @@ def test_what_came_of_a_request_that_went_alone_is_told_at_once(status):
     go(state, 1)
     assert state.delay(0.0, BURST) == math.inf
     assert state.due(0.1, 5) == pytest.approx(1.9)  # asking again would be in vain
-    state.finished(0.3, status, None if status is None else snapshot(149), None)
+    state.finished(0.3, 0.3, status, None if status is None else snapshot(149), None)
     assert state.due(0.3, 0) == 0
     report = state.report(0.3, 0)
     assert report.told == (None if status is None else snapshot(149))
@@ -169,12 +169,44 @@ def test_where_nothing_will_be_granted_nobody_asks():
     assert state.due(15.25, 5) == 0
 
 
+def test_what_is_leased_of_a_window_that_is_spent_is_void():
+    """A 429 says so: nothing more goes, it is told at once, and it is known how long to wait."""
+    state = leasing(grant(20, part=9))
+    go(state, 2)
+    state.finished(0.1, 0.0, 429, snapshot(50, 14.9), 14.9)
+    assert state.delay(0.1, BURST) == pytest.approx(15.15)
+    assert state.wait_for(0.1, BURST, ahead=0) == pytest.approx(15.15)
+    assert state.due(0.1, 3) == 0
+    report = state.report(0.1, 3)
+    assert (report.unused, report.told.remaining) == (0, 0)
+    state.granted(0.2, report, grant(5, left=50))  # it was under way meanwhile
+    assert state.delay(0.2, BURST) == pytest.approx(15.05)
+
+
+def test_that_windows_end_later_than_announced_is_told_and_heeded():
+    """Who went alone, too early, tells the others; who is told tries no earlier than they."""
+    state = leasing(grant(1, left=1, reset=10.0))
+    go(state, 1)
+    state.finished(0.0, 0.0, 200, snapshot(0, 10.0), None)
+    over = snapshot(0, -0.25)
+    alone = Grant(window=1, granted=1, alone=True, valid=2.0, quota=over)
+    state.granted(10.25, state.report(10.25, 5), alone)
+    assert state.snapshot.reset_in == 0  # which sessions show
+    go(state, 1, 10.25)
+    state.finished(10.3, 10.25, 429, snapshot(0, 0.0), 0.0)
+    assert state.due(10.3, 5) == 0
+    assert state.report(10.3, 5).margin == pytest.approx(1.25)
+    other = leasing(grant(0, left=0, reset=10.0, margin=1.25))
+    assert other.delay(0.0, BURST) == pytest.approx(11.25)
+    assert other.report(0.0, 5).margin == 1.25
+
+
 def test_a_platform_under_load_is_told_once_and_at_once():
     """And what others tell of it is heeded, and not told back."""
     first, other = leasing(grant(20)), leasing(grant(20))
     for state in (first, other):
         go(state, 10)
-    first.finished(0.1, 503, None, None)
+    first.finished(0.1, 0.1, 503, None, None)
     assert first.due(0.1, 0) == 0
     report = first.report(0.1, 0)
     assert report.pause == 1.0
@@ -220,7 +252,7 @@ def test_a_pause_that_could_not_be_told_is_told_later():
     """The report about it got lost."""
     state = leasing(grant(20))
     go(state, 1)
-    state.finished(0.0, 503, None, 20.0)
+    state.finished(0.0, 0.0, 503, None, 20.0)
     state.report(0.0, 0)
     state.lost(0.0)
     assert state.report(1.0, 0).pause == 19.0
@@ -254,7 +286,7 @@ def test_where_the_api_has_no_quota_there_is_nothing_to_give_back():
     """So nothing is reported but with the next question."""
     state = leasing(grant(10, quota=None, valid=60.0))
     go(state, 1)
-    state.finished(0.0, 200, None, None)
+    state.finished(0.0, 0.0, 200, None, None)
     assert state.due(0.0, 0) == math.inf
     assert state.report(0.0, 0).is_free
 
@@ -286,12 +318,12 @@ class Account:
     def answer(self, _, left, __):
         if self.in_flight:
             self.in_flight -= 1
-            self.state.finished(self.now, 200, snapshot(left), None)
+            self.state.finished(self.now, self.now, 200, snapshot(left), None)
 
     def fail(self, *_):
         if self.in_flight:
             self.in_flight -= 1
-            self.state.finished(self.now, None, None, None)
+            self.state.finished(self.now, self.now, None, None, None)
 
     def withdraw(self, *_):
         if self.in_flight:

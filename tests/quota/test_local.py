@@ -264,20 +264,20 @@ async def test_a_burst_in_real_time_trips_nobody():
 async def test_waiters_go_in_order_and_cancelled_ones_give_their_place_back():
     """1,000 wait, half of them give up: the others all go, first come first served."""
     gate = QuotaGate(LocalQuota())
-    await gate.admit(BURST, lambda *_: None)
+    first = await gate.admit(BURST, lambda *_: None)
     went = []
 
     async def one(number):
-        await gate.admit(BURST, lambda *_: None)
+        admitted_at = await gate.admit(BURST, lambda *_: None)
         went.append(number)
         await asyncio.sleep(0.01)
-        gate.leave(200, headers(left=str(QUOTA)))
+        gate.leave(admitted_at, 200, headers(left=str(QUOTA)))
 
     tasks = [asyncio.create_task(one(n)) for n in range(1000)]
     await asyncio.sleep(0)
     for task in tasks[::2]:
         task.cancel()
-    gate.leave(200, headers(limit="2000", left="1999"))
+    gate.leave(first, 200, headers(limit="2000", left="1999"))
     await asyncio.gather(*tasks, return_exceptions=True)
     assert went == list(range(1, 1000, 2))
     assert gate.state.sent <= QUOTA * 4 + 1
@@ -286,11 +286,11 @@ async def test_waiters_go_in_order_and_cancelled_ones_give_their_place_back():
 async def test_a_waiter_cancelled_as_it_is_let_through_leaves_nothing_taken():
     """The place that it had just been given goes to the next."""
     gate = QuotaGate(LocalQuota())
-    await gate.admit(BURST, lambda *_: None)
+    first = await gate.admit(BURST, lambda *_: None)
     second = asyncio.create_task(gate.admit(BURST, lambda *_: None))
     third = asyncio.create_task(gate.admit(BURST, lambda *_: None))
     await asyncio.sleep(0)
-    gate.leave(200, headers(limit="2", left="1"))  # lets the second through
+    gate.leave(first, 200, headers(limit="2", left="1"))  # lets the second through
     second.cancel()
     await asyncio.wait([second, third])
     assert second.cancelled()
@@ -312,13 +312,13 @@ def test_the_gate_costs_next_to_nothing_when_quota_is_plenty():
 
     async def many():
         gate = QuotaGate(LocalQuota())
-        await gate.admit(BURST, lambda *_: None)
-        gate.leave(200, headers(limit="100000", left="99999"))
+        admitted_at = await gate.admit(BURST, lambda *_: None)
+        gate.leave(admitted_at, 200, headers(limit="100000", left="99999"))
         profile = cProfile.Profile()
         profile.enable()
         for _ in range(1000):
-            await gate.admit(BURST, lambda *_: None)
-            gate.leave(200, None)
+            admitted_at = await gate.admit(BURST, lambda *_: None)
+            gate.leave(admitted_at, 200, None)
         profile.disable()
         return sum(entry.callcount for entry in profile.getstats()) / 1000
 
@@ -332,7 +332,7 @@ def known(left, *, reset=15.0, limit=QUOTA, now=0.0):
     """A state that has had one answer."""
     state = LocalQuota(uniform=lambda low, high: high)
     state.started(now, BURST)
-    state.finished(now, 200, snapshot(left, reset, limit), None)
+    state.finished(now, now, 200, snapshot(left, reset, limit), None)
     return state
 
 
@@ -343,10 +343,10 @@ def test_at_first_one_request_goes_alone():
     state.started(0.0, BURST)
     assert 0 < state.delay(0.1, BURST) < 11
     assert state.delay(60.0, BURST) == 0
-    state.finished(0.2, None, None, None)
+    state.finished(0.2, 0.2, None, None, None)
     assert state.delay(0.3, BURST) == 0  # it came to nothing: the next one goes
     state.started(0.3, BURST)
-    state.finished(0.4, 200, None, None)
+    state.finished(0.4, 0.4, 200, None, None)
     assert state.delay(0.5, BURST) == 0  # no headers: no quota
     for _ in range(100):
         state.started(0.5, BURST)
@@ -360,10 +360,10 @@ def test_as_many_may_be_in_flight_as_are_left():
         assert state.delay(0.0, BURST) == 0
         state.started(0.0, BURST)
     assert state.delay(0.0, BURST) > 0
-    state.finished(0.1, 200, snapshot(2, 14.9, 4), None)
+    state.finished(0.1, 0.1, 200, snapshot(2, 14.9, 4), None)
     assert state.delay(0.1, BURST) > 0
-    state.finished(0.2, 200, snapshot(1, 14.8, 4), None)
-    state.finished(0.2, 200, snapshot(0, 14.8, 4), None)
+    state.finished(0.2, 0.2, 200, snapshot(1, 14.8, 4), None)
+    state.finished(0.2, 0.2, 200, snapshot(0, 14.8, 4), None)
     assert state.delay(0.2, BURST) == pytest.approx(14.8 + 0.25)
 
 
@@ -383,7 +383,7 @@ def test_answers_out_of_order_never_raise_the_count(order):
     for _ in range(10):
         state.started(0.0, BURST)
     for left in order:
-        state.finished(1.0, 200, snapshot(left, 14.0), None)
+        state.finished(1.0, 1.0, 200, snapshot(left, 14.0), None)
     assert state.delay(1.0, BURST) > 0
 
 
@@ -391,7 +391,7 @@ def test_a_late_answer_of_the_window_before_is_ignored():
     """What was left then says nothing of now."""
     state = known(149, reset=30.0, now=100.0)
     state.started(101.0, BURST)
-    state.finished(101.0, 200, snapshot(0, 0.5), None)  # it was answered before the turn
+    state.finished(101.0, 99.0, 200, snapshot(0, 0.5), None)  # it was answered before the turn
     assert state.delay(101.0, BURST) == 0
 
 
@@ -400,7 +400,7 @@ def test_short_windows_turn_as_promptly_as_long_ones():
     state = LocalQuota()
     state.started(0.0, BURST)
     for window in range(5):
-        state.finished(2.3 * window, 200, QuotaSnapshot(1, 0, 2.0, 2.0), None)
+        state.finished(2.3 * window, 2.3 * window, 200, QuotaSnapshot(1, 0, 2.0, 2.0), None)
         assert state.delay(2.3 * window, BURST) == pytest.approx(2.25)
         assert state.delay(2.3 * window + 2.26, BURST) == 0
         state.started(2.3 * (window + 1), BURST)
@@ -413,8 +413,53 @@ def test_after_a_window_one_request_goes_alone_to_see_the_new_one():
     assert state.delay(10.25, BURST) == 0
     state.started(10.25, BURST)
     assert state.delay(10.3, BURST) > 5
-    state.finished(10.4, 200, snapshot(149, 29.9), None)
+    state.finished(10.4, 10.4, 200, snapshot(149, 29.9), None)
     assert state.delay(10.4, BURST) == 0
+
+
+@pytest.mark.parametrize(
+    ("went", "came", "reset", "waits"),
+    [
+        (10.25, 10.3, 0.0, 0.95),  # a second after the one that came too early went
+        (10.25, 11.0, 0.0, 0.25),  # however late its answer is
+        (10.25, 10.3, 0.5, 0.95),
+        (10.25, 10.3, 3.0, 3.25),  # or as long as it says
+        (10.3, 10.4, 29.0, None),  # the new window
+        (9.0, 10.4, 0.0, 0.0),  # an answer from before the end says nothing of it
+    ],
+)
+def test_a_window_that_did_not_end_when_it_should_is_waited_for(went, came, reset, waits):
+    """Seconds until the next request goes to see; None if what came is a new window."""
+    state = known(0, reset=10.0)
+    state.started(went, BURST)
+    state.finished(came, went, 200, snapshot(100 if waits is None else 0, reset), None)
+    if waits is None:
+        assert state.delay(came, BURST) == 0
+        return
+    assert state.delay(came, BURST) == pytest.approx(waits, abs=1e-6)
+    assert state.wait_for(came, BURST, ahead=0) == pytest.approx(waits, abs=1e-6)
+
+
+@pytest.mark.parametrize(("too_early", "tries"), [(0.2, 0), (1.0, 1), (2.0, 2), (9.0, 9)])
+def test_how_much_too_early_an_end_is_announced_is_learnt_once(too_early, tries):
+    """From then on no request goes before the end, as long as the announcement meant one."""
+    state, seen, ends_at = known(0, reset=30.0 - too_early), [], 30.0
+    now = 0.0
+    for _ in range(4):
+        early = 0
+        while True:
+            now += state.delay(now, BURST)
+            state.started(now, BURST)
+            if now >= ends_at:
+                break
+            early += 1
+            state.finished(now, now, 429, snapshot(0, max(0.0, ends_at - too_early - now)), None)
+        assert now <= ends_at + 1.0
+        state.finished(now, now, 200, snapshot(0, ends_at + 30.0 - too_early - now), None)
+        ends_at += 30.0
+        seen.append(early)
+    assert seen[0] == tries
+    assert set(seen[1:]) == ({0} if too_early <= 2.5 else {tries - 2})
 
 
 def test_max_wait_knows_how_many_are_in_front():
@@ -432,20 +477,47 @@ def test_an_overload_halves_and_backs_off_longer_each_time():
     """Those that went out together count once; an answer ends the series."""
     state = LocalQuota(uniform=lambda low, high: high)
     state.started(0.0, BURST)
-    state.finished(0.0, 200, None, None)
+    state.finished(0.0, 0.0, 200, None, None)
     pauses, now = [], 0.0
     for _ in range(7):
         for _ in range(10):
             state.started(now, BURST)
         for _ in range(10):
-            state.finished(now, 429, None, None)
+            state.finished(now, now, 429, None, None)
         pauses.append(state.delay(now, BURST))
         now += pauses[-1]
     assert pauses == [1, 2, 4, 8, 16, 30, 30]
     assert state.ceiling == 5
     state.started(now, BURST)
-    state.finished(now, 429, None, 77.0)
+    state.finished(now, now, 429, None, 77.0)
     assert state.delay(now, BURST) == 77  # as long as it asks for
+
+
+def test_a_spent_window_is_known_whatever_is_in_flight():
+    """Nobody waits for an answer that can't help."""
+    state = LocalQuota()
+    for _ in range(4):
+        state.started(0.0, BURST)
+    state.finished(0.0, 0.0, 503, None, None)
+    state.finished(1.0, 0.0, 200, snapshot(0, 15.0), None)
+    assert state.ceiling is not None
+    assert state.delay(1.0, BURST) == pytest.approx(15.25)
+
+
+def test_a_longer_pause_that_an_answer_asks_for_is_kept():
+    """With the quota's headers or without, during another pause or not."""
+    state = known(100)
+    for _ in range(4):
+        state.started(0.0, BURST)
+    state.finished(0.0, 0.0, 429, None, None)
+    assert state.delay(0.0, BURST) == 1
+    state.finished(0.0, 0.0, 429, None, 5.0)
+    assert state.delay(0.0, BURST) == 5
+    state.finished(0.0, 0.0, 429, snapshot(0, 15.0), 40.0)
+    assert state.delay(0.0, BURST) == 40
+    state.finished(0.0, 0.0, 503, None, 2.0)
+    assert state.delay(0.0, BURST) == 40
+    assert state.reason(0.0) == "the API answered 429 or 503"
 
 
 @given(
@@ -471,16 +543,16 @@ def test_no_history_stalls_the_gate_for_good(history, policy):
         elif what == "answer" and in_flight:
             in_flight -= 1
             told = snapshot(min(left, QUOTA), min(seconds, WINDOW)) if with_headers else None
-            state.finished(now, status, told, None)
+            state.finished(now, now, status, told, None)
         elif what == "fail" and in_flight:
             in_flight -= 1
-            state.finished(now, None, None, None)
+            state.finished(now, now, None, None, None)
         elif what == "wait":
             now += seconds
         elif what == "jump":
             now += seconds * 1e6
     for _ in range(in_flight):
-        state.finished(now, None, None, None)
+        state.finished(now, now, None, None, None)
     for _ in range(10):
         delay = state.delay(now, policy)
         if delay <= 0:

@@ -79,7 +79,7 @@ def report(**settings):
     """Of a process that has done nothing yet."""
     nothing = {
         "window": 0, "sent": 0, "in_flight": 0, "unused": 0, "wanted": 0, "busy": True,
-        "share": 1.0, "told": None, "is_free": False, "pause": 0.0,
+        "share": 1.0, "margin": MARGIN, "told": None, "is_free": False, "pause": 0.0,
     }  # fmt: skip
     return Report(**nothing | settings)
 
@@ -87,7 +87,7 @@ def report(**settings):
 class SimulatedStore:
     """The state in Redis, on the event loop's clock; each way to it takes a little while."""
 
-    script = store_module._SCRIPT.replace(CLOCK, "{ tonumber(ARGV[5]), tonumber(ARGV[6]) }")
+    script = store_module._SCRIPT.replace(CLOCK, "{ tonumber(ARGV[4]), tonumber(ARGV[5]) }")
     clock_error = 0.0
 
     def __init__(self, server, key, member, rng):
@@ -106,7 +106,7 @@ class SimulatedStore:
         now = asyncio.get_running_loop().time() + 1e9 + self.clock_error
         answer = self.server.evalsha(
             self.sha, 1, self.key, self.member, store_module._encode(report),
-            int(1000 * MARGIN), 2000, int(now), int(now % 1 * 1e6),
+            2000, int(now), int(now % 1 * 1e6),
         )  # fmt: skip
         await asyncio.sleep(self.rng.random() * 0.002)
         if self.loses_answers:
@@ -432,6 +432,60 @@ async def test_a_platform_under_load_is_given_air_by_all_processes(server, keys)
         await asyncio.sleep(8)
         assert len(group.sandbox.record.requests) > before + 50
         await end(asking)
+
+
+@pytest.mark.parametrize(
+    "early",
+    [{"reset_error": 0.3}, {"reset_error": 0.5}, {"reset_error": 1.0}, {"reset_in": "seconds"}],
+)
+async def test_a_reset_announced_too_early_trips_one_of_all_processes_once(early, server, keys):
+    """Nine windows of four processes: at most one 429 in any, and hardly any in all."""
+    rules = Rules(quota=QUOTA, **early)
+    async with processes(4, server, keys, rules=rules, latency=0.01) as group:
+        await group.work(9 * WINDOW - 1)
+        record = group.sandbox.record
+        opened = next(iter(record.requests)).at
+        throttled = [r.at - opened for r in record.requests if r.status == 429]
+        assert max(Counter(at // WINDOW for at in throttled).values(), default=0) <= 1
+        assert len(throttled) <= 2
+        for window in windows(group.sandbox):
+            assert window.total() >= 0.97 * QUOTA
+
+
+async def test_a_process_that_was_idle_learns_that_windows_end_later_than_announced(server, keys):
+    """Each asks once in a while, and mostly right after an announced end: still hardly a 429."""
+    rules = Rules(quota=QUOTA, reset_error=0.5)
+    async with processes(8, server, keys, rules=rules, latency=0.001) as group:
+        for member, session in enumerate(group.sessions):
+            await session.shopper_profiles.page(member + 1)
+            group.sandbox.spend(QUOTA)
+            await asyncio.sleep(WINDOW - 0.2)
+        assert group.sandbox.record.statuses[429] <= 2
+        assert group.sandbox.record.statuses[200] == 8
+
+
+@pytest.mark.parametrize("with_quota", [False, True])
+async def test_a_pause_that_begins_while_requests_wait_ends_the_hasty_of_all_processes(
+    with_quota, server, keys
+):
+    """A 429 asks for a minute: in each process, who has five seconds is told so at once."""
+    headers = {"X-Retry-After": "60"}
+    if with_quota:
+        headers |= {
+            "X-Rate-Limit-Requests-Quota": "150", "X-Rate-Limit-Requests-Left": "0",
+            "X-Rate-Limit-Time-Window-Ms": "30000", "X-Rate-Limit-Time-Reset-Ms": "10000",
+        }  # fmt: skip
+    quota = QuotaPolicy(max_wait=5.0)
+    async with processes(2, server, keys, quota=quota) as group:
+        group.sandbox.faults.queue(Fault(status=429, applied=False, latency=1.5, headers=headers))
+        calls = [session.shopper_profiles.page() for session in group.sessions for _ in range(3)]
+        errors = await asyncio.gather(*calls, return_exceptions=True)
+        assert {type(error) for error in errors} == {RateLimitError}
+        assert asyncio.get_running_loop().time() <= 1.8
+        assert all(59 <= error.retry_after <= 60.1 for error in errors)
+        assert len(group.sandbox.record.requests) == 1
+        await asyncio.sleep(60.1)
+        assert await group.sessions[1].shopper_profiles.page() is not None
 
 
 async def test_a_quota_that_changes_is_followed(server, keys):

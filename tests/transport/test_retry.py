@@ -42,7 +42,7 @@ GARBLED = ResponseFormatError(
 )
 
 
-def longest(error, *, method="GET", attempt=1, elapsed=0.0, **settings):
+def longest(error, *, method="GET", attempt=1, elapsed=0.0, held=0.0, **settings):
     """The longest delay that may be drawn."""
     drawn = []
 
@@ -51,7 +51,7 @@ def longest(error, *, method="GET", attempt=1, elapsed=0.0, **settings):
         return high
 
     delay = RetryPolicy(**settings).delay(
-        error, method=method, attempt=attempt, elapsed=elapsed, uniform=uniform
+        error, method=method, attempt=attempt, elapsed=elapsed, held=held, uniform=uniform
     )
     assert set(drawn) <= {0.0}, "a delay is drawn from 0 on"
     return delay
@@ -92,6 +92,20 @@ def longest(error, *, method="GET", attempt=1, elapsed=0.0, **settings):
         (api(429, 11.0), {"max_elapsed": 10.0}, None),
         (api(429, 30.0), {"max_elapsed": 10.0, "max_retry_after": 8.0}, 8.0),
         (api(503), {"elapsed": 1e9}, 0.5),
+        # what the quota holds is waited for too, and counts
+        (api(429, 9.0), {"held": 9.25}, 9.25),
+        (api(429, 9.0), {"held": 3.0}, 9.0),
+        (api(503), {"held": 7.0}, 7.0),
+        (api(502), {"held": 7.0, "max_delay": 0.1}, 7.0),
+        (lost(sent=False), {"held": 7.0}, 7.0),
+        (api(429, 9.0), {"held": 9.25, "max_elapsed": 9.0}, None),
+        (lost(sent=False), {"held": 9.25, "max_elapsed": 9.0}, None),
+        (api(429, 9.0), {"held": 9.25, "max_retry_after": 5.0}, None),
+        (api(503), {"held": 5.1, "max_retry_after": 5.0}, None),
+        (api(503), {"held": 5.0, "max_retry_after": 5.0}, 5.0),
+        # only after a 429 or 503 is that a wait that the API asks for
+        (api(500), {"held": 9.0, "max_retry_after": 5.0}, 9.0),
+        (lost(sent=False), {"held": 9.0, "max_retry_after": 5.0}, 9.0),
         # everything that is not an answer may pass
         (lost(sent=True), {}, 0.5),
         (lost(sent=False), {}, 0.5),
@@ -208,6 +222,10 @@ DATE = "Wed, 21 Oct 2015 12:00:20 GMT"
         (429, {"X-Rate-Limit-Time-Reset-Ms": "15000"}, 15.0),
         (429, {"x-rate-limit-time-reset-ms": "1"}, 0.001),
         (429, {"X-Rate-Limit-Time-Reset-Ms": "15000", "X-Retry-After": "3"}, 15.0),
+        (429, {"X-Rate-Limit-Time-Reset-Ms": "3000", "X-Retry-After": "15"}, 15.0),
+        (429, {"X-Rate-Limit-Time-Reset-Ms": "3000", "Retry-After": "15"}, 15.0),
+        (429, {"X-Rate-Limit-Time-Reset-Ms": "0", "X-Retry-After": "1"}, 1.0),
+        (429, {"X-Rate-Limit-Time-Reset-Ms": "0"}, 0.0),
         (429, {"X-Rate-Limit-Time-Reset-Ms": "soon", "X-Retry-After": "3"}, 3.0),
         (429, {"X-Rate-Limit-Time-Reset-Ms": "-1", "Retry-After": "3"}, 3.0),
         # every answer tells when the window ends; only after a 429 is that a reason to wait
