@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import math
 import operator
 import reprlib
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Iterable,
+    Iterator,
+)
+from itertools import islice
 from typing import Any, TypeAlias, TypeVar
 from uuid import UUID
 
@@ -96,6 +105,17 @@ def customer_id(value: Any) -> int:
     return number
 
 
+def customer_ids(values: list[Any]) -> list[int]:
+    """Check many customer ids: where all are plain numbers, in a fraction of the time.
+
+    Raises:
+        InvalidInputError: one is not a customer id; it is named.
+    """
+    if set(map(type, values)) == {int} and min(values) >= 1 and max(values) <= _LARGEST:
+        return values
+    return [customer_id(value) for value in values]
+
+
 def profile_id(value: Any) -> UUID:
     """Check a profile id.
 
@@ -168,10 +188,10 @@ def iterate(ids: AnyIterable[T]) -> AsyncIterator[T]:
 
 class _Lifted(AsyncIterator[T]):
     def __init__(self, values: Iterator[T]) -> None:
-        self._values = values
+        self.values = values
 
     async def __anext__(self) -> T:
-        for value in self._values:
+        for value in self.values:
             return value
         raise StopAsyncIteration
 
@@ -183,3 +203,25 @@ async def collect(ids: AnyIterable[Any], parse: Callable[[Any], T]) -> list[T]:
         InvalidInputError: one id is bad; it is named.
     """
     return list(dict.fromkeys([parse(value) async for value in iterate(ids)]))
+
+
+async def in_groups(ids: AnyIterable[T], size: int) -> AsyncGenerator[list[T]]:
+    """Read ids so many at a time, and give other tasks a turn after each time.
+
+    Raises:
+        InvalidInputError: it is not a collection of ids.
+    """
+    source = iterate(ids)
+    group: list[T] = []
+    if isinstance(source, _Lifted):
+        while group := list(islice(source.values, size)):
+            yield group
+            await asyncio.sleep(0)
+        return
+    async for value in source:
+        group.append(value)
+        if len(group) == size:
+            yield group
+            group = []
+            await asyncio.sleep(0)  # for a source that never waits
+    yield group

@@ -15,6 +15,7 @@ from benchmarks.pure import measure_decoding, measure_import
 from benchmarks.quota import count_refusals, draw_quota, run_all
 from benchmarks.report import line, write_json
 from benchmarks.sharing import measure_sharing
+from benchmarks.syncing import measure_syncing
 from benchmarks.writing import measure_writing
 
 _MEASUREMENTS = (
@@ -24,6 +25,7 @@ _MEASUREMENTS = (
     measure_memory,
     measure_import,
     measure_writing,
+    measure_syncing,
     measure_coalescing,
     measure_consistency,
     measure_sharing,

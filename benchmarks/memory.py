@@ -21,22 +21,22 @@ from benchmarks.rivals import raw
 _STREAMED = 1_000_000
 _SETTLED = 10_000
 _KEPT = 100_000
-_MEBIBYTE = 1024 * 1024
+MEBIBYTE = 1024 * 1024
 _STATM = Path("/proc/self/statm")
-_HAS_STATM = _STATM.exists()
+HAS_STATM = _STATM.exists()
 
 
 async def measure_memory() -> AsyncIterator[Figure | Skipped]:
     """What listing leaves in memory, and what it needs on the way."""
     name = f"memory while streaming {_STREAMED:,} profiles"
-    if _HAS_STATM:
+    if HAS_STATM:
         with server("pages", pages=_STREAMED // LIMIT) as url:
             before, most = _run("stream", url)
         yield Figure(
             name=name,
             rival=f"the same process after the first {_SETTLED:,}",
-            ours=most / _MEBIBYTE,
-            theirs=before / _MEBIBYTE,
+            ours=most / MEBIBYTE,
+            theirs=before / MEBIBYTE,
             unit="MiB resident",
             comparison="difference",
             limit=16,
@@ -68,15 +68,15 @@ async def _stream(url: str) -> list[int]:
         async for _ in session.shopper_profiles.list():
             seen += 1
             if seen == _SETTLED:
-                before = most = _resident()
+                before = most = resident()
             elif seen > _SETTLED and seen % LIMIT == 0:
-                most = max(most, _resident())
+                most = max(most, resident())
     if seen != _STREAMED:
         raise AssertionError(f"streamed {seen} of {_STREAMED} profiles")
     return [before, most]
 
 
-def _resident() -> int:
+def resident() -> int:
     return int(_STATM.read_text().split()[1]) * resource.getpagesize()
 
 

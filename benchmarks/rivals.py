@@ -31,12 +31,14 @@ class Raw:
 
     def __init__(self, http: aiohttp.ClientSession, root: str) -> None:
         self._http = http
+        self._root = root
         self._url = f"{root}/shopper-profiles"
         self._decode_list = msgspec.json.Decoder(ListDocument[ShopperProfile]).decode
         self._decode_created = msgspec.json.Decoder(Created[ShopperProfile]).decode
 
-    async def page(self, number: int) -> ListDocument[ShopperProfile]:
-        async with self._http.get(f"{self._url}?page={number}&limit={LIMIT}") as response:
+    async def page(self, number: int, below: str = "") -> ListDocument[ShopperProfile]:
+        url = f"{self._root}/{below}shopper-profiles?page={number}&limit={LIMIT}"
+        async with self._http.get(url) as response:
             return self._decode_list(await response.read())
 
     async def all_by_workers(self, pages: int) -> None:
@@ -50,9 +52,11 @@ class Raw:
 
         await asyncio.gather(*(work() for _ in range(CONCURRENCY)))
 
-    async def all_known(self, pages: int) -> Sequence[ListDocument[ShopperProfile]]:
+    async def all_known(
+        self, pages: int, below: str = ""
+    ) -> Sequence[ListDocument[ShopperProfile]]:
         """Read a number of pages that is known beforehand."""
-        return await self._gather(self.page(n) for n in range(1, pages + 1))
+        return await self._gather(self.page(n, below) for n in range(1, pages + 1))
 
     async def all_learnt(self) -> Sequence[ListDocument[ShopperProfile]]:
         """Read page 1, which tells how many there are, then the others."""
@@ -74,10 +78,35 @@ class Raw:
         answers = await self._gather(map(post, _chunks(customer_ids, size)))
         return [profile.id for answer in answers for profile in answer.data]
 
-    async def delete(self, profile_ids: Sequence[UUID], *, size: int) -> None:
+    async def add(self, segment: UUID, profile_ids: Sequence[UUID], *, size: int) -> None:
+        url = f"{self._root}/segments/{segment}/shopper-profiles"
+        headers = {"Content-Type": "application/json"}
+
+        async def post(ids: Sequence[UUID]) -> None:
+            body = json.dumps(list(map(str, ids)))
+            async with self._http.post(url, data=body, headers=headers) as response:
+                self._decode_created(await response.read())
+
+        await self._gather(map(post, _chunks(profile_ids, size)))
+
+    async def look_up(self, chunks: Iterable[Sequence[int]]) -> None:
+        async def get(ids: Sequence[int]) -> None:
+            query = {
+                "id:in": ",".join(map(str, ids)),
+                "include": "shopper_profile_id",
+                "limit": str(LIMIT),
+            }
+            async with self._http.get(f"{self._root}/customers", params=query) as response:
+                json.loads(await response.read())
+
+        await self._gather(map(get, chunks))
+
+    async def delete(self, profile_ids: Sequence[UUID], *, size: int, below: str = "") -> None:
+        url = f"{self._root}/{below}shopper-profiles"
+
         async def delete(ids: Sequence[UUID]) -> None:
             query = {"id:in": ",".join(map(str, ids))}
-            async with self._http.delete(self._url, params=query) as response:
+            async with self._http.delete(url, params=query) as response:
                 await response.read()
 
         await self._gather(map(delete, _chunks(profile_ids, size)))

@@ -53,7 +53,11 @@ class Changes:
         self._step: _Step[Any] | None = None
 
     async def run(self) -> AsyncGenerator[Outcome[int]]:
-        """Do it, and yield an outcome for everyone as it is known."""
+        """Do it, and yield an outcome for everyone as it is known.
+
+        Raises:
+            BCShopperError: `failure`, after everyone's outcome.
+        """
         try:
             async with aclosing(self._all()) as told:
                 async for outcome in told:
@@ -62,6 +66,8 @@ class Changes:
             self.failure = error
         for outcome in self.rest(self.failure):
             yield outcome
+        if self.failure is not None:
+            raise self.failure
 
     def rest(self, error: BCShopperError | None) -> Iterator[Outcome[int]]:
         """The outcomes of everyone else, once nothing is under way any more.

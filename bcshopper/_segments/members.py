@@ -189,7 +189,7 @@ class SegmentMembers:
         sync = Sync(self._verbs, ids)
         return await _report(sync, sync.run(max_removed), ids, SyncReport, check=check)
 
-    async def sync_stream(
+    def sync_stream(
         self, customer_ids: AnyIterable[int], *, max_removed: float = 0.5
     ) -> AsyncGenerator[Outcome[int]]:
         """Make the segment hold exactly these customers, in some 100 bytes for each of them.
@@ -207,12 +207,7 @@ class SegmentMembers:
                 fatal for all, such as a refused token, after everyone's outcome.
         """
         _check_max_removed(max_removed)
-        sync = Sync(self._verbs, customer_ids)
-        async with aclosing(sync.run(max_removed)) as outcomes:
-            async for outcome in outcomes:
-                yield outcome
-        if sync.failure is not None:
-            raise sync.failure
+        return Sync(self._verbs, customer_ids).run(max_removed)
 
     async def clear(self, *, confirm: UUID | str) -> None:
         """Take EVERY profile out of the segment, with the documented DELETE without ids.
@@ -275,15 +270,20 @@ async def _report(
             async for outcome in outcomes:
                 known[outcome.item] = outcome
     except (asyncio.CancelledError, Exception) as error:
+        if error is run.failure:  # everyone's outcome says so
+            return _checked(result(None), check=check)
         reason = error if isinstance(error, BCShopperError) else None
         for outcome in run.rest(reason):
             known[outcome.item] = known.get(outcome.item) or outcome
         error.report = result(reason)  # type: ignore[union-attr]  # any exception takes one
         raise
-    finished = result(run.failure)
+    return _checked(result(None), check=check)
+
+
+def _checked(report: ReportT, *, check: bool) -> ReportT:
     if check:
-        finished.raise_for_failures()
-    return finished
+        report.raise_for_failures()
+    return report
 
 
 def _check_max_removed(value: Any) -> None:

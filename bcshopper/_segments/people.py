@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator
+from itertools import compress, filterfalse
 from uuid import UUID
 
 from bcshopper._outcomes import SyncPlan
@@ -92,9 +93,9 @@ class Roll:
         self.surplus = People()
         self._is_in: dict[int, bool] = {}  # by customer who is wanted
 
-    def want(self, customer_id: int) -> None:
-        """Somebody is to be in."""
-        self._is_in[customer_id] = False
+    def want(self, customers: Iterable[int]) -> None:
+        """These are to be in."""
+        self._is_in.update(dict.fromkeys(customers, False))
 
     def call(self, rows: Iterable[MemberRow]) -> None:
         """These are in."""
@@ -116,9 +117,13 @@ class Roll:
                     newest.add(self.surplus.customers[position], profile_id)
             self.surplus = newest
 
-    def wanted(self, *, is_in: bool) -> Iterator[int]:
-        """Those wanted who are in, or who are missing, in the order in which they were wanted."""
-        return (customer for customer, there in self._is_in.items() if there is is_in)
+    def staying(self) -> Iterator[int]:
+        """Those wanted who are in, in the order in which they were wanted."""
+        return compress(self._is_in, self._is_in.values())
+
+    def missing(self) -> Iterator[int]:
+        """Those wanted who are not in, in that order."""
+        return filterfalse(self._is_in.__getitem__, self._is_in)
 
     def count(self) -> int:
         """How many are wanted and in."""

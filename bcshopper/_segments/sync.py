@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
+from itertools import islice, repeat
 from typing import Any
 
 from bcshopper._batch import MAX_PER_WRITE
-from bcshopper._inputs import AnyIterable, customer_id, iterate
+from bcshopper._inputs import AnyIterable, customer_ids, in_groups
 from bcshopper._listing import MAX_LIMIT, ListDocument, paginate
 from bcshopper._outcomes import Outcome, Status, SyncPlan
 from bcshopper._segments.changes import Changes
@@ -56,7 +57,8 @@ class Sync:
 
         Raises:
             TooManyRemovalsError: more would be; nothing was changed.
-            BCShopperError: the members could not be read; nothing was changed.
+            BCShopperError: the members could not be read, and nothing was changed; or `failure`,
+                after everyone's outcome.
         """
         await self._read()
         unchanged, removals = self._roll.count(), len(self._roll.surplus)
@@ -68,10 +70,12 @@ class Sync:
                 await self._plan(),
             )
         changes = self._changes = self._begin()
-        for told, outcome in enumerate(self._staying()):
-            if told % _BREATH == 0:
-                await asyncio.sleep(0)
+        staying = self._staying()
+        for outcome in staying:
             yield outcome
+            for another in islice(staying, _BREATH):
+                yield another
+            await asyncio.sleep(0)
         self._roll = Roll()  # which is large, and no longer needed
         async with aclosing(changes.run()) as outcomes:
             async for outcome in outcomes:
@@ -88,12 +92,9 @@ class Sync:
 
     async def _read(self) -> None:
         """Read who is wanted, and who is in."""
-        count = 0
-        async for value in iterate(self._customer_ids):
-            self._roll.want(customer_id(value))
-            count += 1
-            if count % _BREATH == 0:
-                await asyncio.sleep(0)
+        async with aclosing(in_groups(self._customer_ids, _BREATH)) as groups:
+            async for group in groups:
+                self._roll.want(customer_ids(group))
         members = paginate(
             self._verbs.pages(ListDocument[MemberRow], MAX_LIMIT),
             first=1,
@@ -107,7 +108,7 @@ class Sync:
             self._roll.drop_repeats()
 
     async def _plan(self) -> SyncPlan:
-        missing = People(self._roll.wanted(is_in=False))
+        missing = People(self._roll.missing())
         async with aclosing(Changes(self._verbs, missing, People()).look_up()) as failures:
             async for outcome in failures:
                 if outcome.error is not None:
@@ -121,9 +122,8 @@ class Sync:
         )
 
     def _begin(self) -> Changes:
-        missing = People(self._roll.wanted(is_in=False))
+        missing = People(self._roll.missing())
         return Changes(self._verbs, missing, self._roll.surplus)
 
     def _staying(self) -> Iterator[Outcome[int]]:
-        for customer in self._roll.wanted(is_in=True):
-            yield Outcome(customer, Status.EXISTS)
+        return map(Outcome, self._roll.staying(), repeat(Status.EXISTS))

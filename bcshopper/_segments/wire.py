@@ -44,9 +44,9 @@ _CREATE_HINTS = {
 
 @attrs.frozen
 class MemberRow:
-    """A row of a segment's members, as far as comparing them with others needs it."""
+    """A row of a segment's members, as far as a consistent walk and comparing need it."""
 
-    id: UUID = attrs.field(metadata={DISTINCT: lambda rows: {row.id.int for row in rows}})
+    id: UUID  # the walk itself notices repeats
     customer_id: CustomerId = attrs.field(
         metadata={DISTINCT: lambda rows: {row.customer_id for row in rows}}
     )

@@ -28,8 +28,7 @@ def rows(*customers):
 
 def roll(wanted, members):
     result = Roll()
-    for customer in wanted:
-        result.want(customer)
+    result.want(wanted)
     result.call(rows(*members))
     return result
 
@@ -49,8 +48,8 @@ def roll(wanted, members):
 def test_who_is_missing_and_who_has_to_go(wanted, members, missing, surplus, staying):
     """Repeats count once; everyone in their order."""
     there = roll(wanted, members)
-    assert list(there.wanted(is_in=False)) == missing
-    assert list(there.wanted(is_in=True)) == staying
+    assert list(there.missing()) == missing
+    assert list(there.staying()) == staying
     assert there.count() == len(staying)
     assert list(there.surplus.customers) == surplus
     assert [i for _, i in there.surplus.with_profile()] == [profile(100 * c) for c in surplus]
@@ -60,7 +59,7 @@ def test_who_is_missing_and_who_has_to_go(wanted, members, missing, surplus, sta
 def test_everybody_is_in_one_group(wanted, members):
     """Whoever is wanted or in: missing, staying or surplus."""
     there = roll(wanted, members)
-    missing, staying = set(there.wanted(is_in=False)), set(there.wanted(is_in=True))
+    missing, staying = set(there.missing()), set(there.staying())
     surplus = set(there.surplus.customers)
     assert missing == set(wanted) - members
     assert staying == set(wanted) & members
@@ -76,7 +75,7 @@ def test_of_a_customer_with_two_profiles_the_newest_is_there():
         2: (0, profile(8)),
         3: (1, profile(300)),
     }
-    assert list(there.wanted(is_in=False)) == []
+    assert list(there.missing()) == []
 
 
 @pytest.mark.parametrize(

@@ -171,7 +171,7 @@ async def test_a_bad_fraction_is_refused_at_once(max_removed):
         with pytest.raises(InvalidInputError, match="max_removed must be"):
             await members.sync([1], max_removed=max_removed)
         with pytest.raises(InvalidInputError, match="max_removed must be"):
-            await anext(members.sync_stream([1], max_removed=max_removed))
+            members.sync_stream([1], max_removed=max_removed)
         assert not sandbox.record.requests
 
 
