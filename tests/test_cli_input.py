@@ -18,15 +18,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bcshopper import Outcome, ShopperProfile, Status
-from bcshopper._cli._input import open_rejects, read_ids
+from bcshopper._cli._input import Rejects, read_ids
 from bcshopper._cli._output import (
-    LOOKUP_COLUMNS,
-    OUTCOME_COLUMNS,
-    PROFILE_COLUMNS,
+    LOOKUPS,
+    OUTCOMES,
+    PROFILES,
     Output,
-    lookup_row,
-    outcome_row,
-    profile_row,
 )
 from bcshopper._cli._source import CUSTOMER_IDS, PROFILE_IDS, choose_source
 
@@ -52,7 +49,7 @@ def refusal(path, kind=CUSTOMER_IDS, **options):
 def skipping(path, kind=CUSTOMER_IDS, **options):
     """The good ids, and the rejects."""
     source = choose_source((), str(path), **options)
-    with open_rejects(source) as rejects:
+    with Rejects(source) as rejects:
         return list(read_ids(source, kind, rejects.add)), rejects
 
 
@@ -240,7 +237,7 @@ def test_bad_arguments_are_rejects_too(tmp_path, monkeypatch):
     """One a line."""
     monkeypatch.chdir(tmp_path)
     source = choose_source(("1", "x", "2", "y"), None)
-    with open_rejects(source) as rejects:
+    with Rejects(source) as rejects:
         assert list(read_ids(source, CUSTOMER_IDS, rejects.add)) == [1, 2]
     assert rejects.path.read_text() == "x\ny\n"
 
@@ -303,17 +300,17 @@ def test_output_is_input(tmp_path, suffix, packed):
     fmt = suffix.removeprefix(".")
 
     def written(columns, rows):
-        path = tmp_path / f"{columns}{suffix}{packed}"
+        path = tmp_path / f"{columns.names}{suffix}{packed}"
         with Output(fmt, str(path)).open(columns) as output:
             for row in rows:
                 output.write(row)
         return path
 
-    listed = written(PROFILE_COLUMNS, map(profile_row, profiles))
-    looked_up = written(LOOKUP_COLUMNS, [lookup_row(p.customer_id, p.id) for p in profiles])
+    listed = written(PROFILES, profiles)
+    looked_up = written(LOOKUPS, [(p.customer_id, p.id) for p in profiles])
     created = written(
-        OUTCOME_COLUMNS,
-        [outcome_row(Outcome(p.customer_id, Status.CREATED, p.id, p)) for p in profiles],
+        OUTCOMES,
+        [Outcome(p.customer_id, Status.CREATED, p.id, p) for p in profiles],
     )
     for path in (listed, looked_up, created):
         assert ids_of(path, PROFILE_IDS) == ids

@@ -20,14 +20,11 @@ from hypothesis import strategies as st
 from bcshopper import Outcome, ShopperProfile, Status
 from bcshopper._cli._formats import DELIMITERS, FORMATS
 from bcshopper._cli._output import (
-    LOOKUP_COLUMNS,
-    OUTCOME_COLUMNS,
-    PROFILE_COLUMNS,
+    LOOKUPS,
+    OUTCOMES,
+    PROFILES,
     Output,
-    _JsonLines,
-    lookup_row,
-    outcome_row,
-    profile_row,
+    Rows,
 )
 from bcshopper.errors import BCShopperError
 
@@ -52,7 +49,7 @@ class GoneError(Exception):
     pass
 
 
-def write(path, fmt, rows, columns=OUTCOME_COLUMNS):
+def write(path, fmt, rows, columns=OUTCOMES):
     with Output.choose(fmt, str(path)).open(columns) as output:
         for row in rows:
             output.write(row)
@@ -61,7 +58,12 @@ def write(path, fmt, rows, columns=OUTCOME_COLUMNS):
 
 def plain(row):
     """A row as JSON has it."""
-    return {k: v if v is None or isinstance(v, int) else str(v) for k, v in row.items()}
+    return {k: v if v is None or isinstance(v, int) else text_of(v) for k, v in row.items()}
+
+
+def text_of(value):
+    """As UTF-8 can have it."""
+    return str(value).encode(errors="backslashreplace").decode()
 
 
 @pytest.fixture(scope="module")
@@ -87,13 +89,13 @@ def piped():
 @pytest.mark.parametrize("fmt", ["jsonl", "json", "csv", "tsv"])
 def test_rows_are_read_back_as_they_were_written(folder, fmt, suffix, given):
     """Any text of a server's included: quotes, line ends, control characters, half surrogates."""
-    rows = [outcome_row(outcome) for outcome in given]
-    data = write(folder / f"out{suffix}", fmt, rows)
+    data = write(folder / f"out{suffix}", fmt, given)
+    rows = [dict(zip(OUTCOMES.names, OUTCOMES.cells(o), strict=True)) for o in given]
     text = (gzip.decompress(data) if suffix else data).decode()
     if fmt in DELIMITERS:
         header, *read = csv.reader(io.StringIO(text, newline=""), delimiter=DELIMITERS[fmt])
-        assert header == list(OUTCOME_COLUMNS)
-        assert read == [["" if v is None else str(v) for v in row.values()] for row in rows]
+        assert header == list(OUTCOMES.names)
+        assert read == [["" if v is None else text_of(v) for v in row.values()] for row in rows]
         return
     read = json.loads(text) if fmt == "json" else [json.loads(x) for x in text.split("\n")[:-1]]
     assert read == [plain(row) for row in rows]
@@ -102,8 +104,8 @@ def test_rows_are_read_back_as_they_were_written(folder, fmt, suffix, given):
 
 def test_a_table_is_as_wide_as_its_cells(folder):
     """And grows with them; no column has room that nobody needs."""
-    rows = [outcome_row(Outcome(7, Status.CREATED, ONE)) for _ in range(1000)]
-    rows.append(outcome_row(Outcome(123456789, Status.REJECTED)))
+    rows = [Outcome(7, Status.CREATED, ONE) for _ in range(1000)]
+    rows.append(Outcome(123456789, Status.REJECTED))
     header, first, *_, last = write(folder / "t", "table", rows).decode().splitlines()
     assert header == f"ITEM  STATUS   {'PROFILE_ID':<36}  ERROR"
     assert first == f"7     created  {ONE}  -"
@@ -113,7 +115,7 @@ def test_a_table_is_as_wide_as_its_cells(folder):
 @given(given=st.lists(outcomes, min_size=1, max_size=5))
 def test_no_text_can_forge_a_line_of_a_table(folder, given):
     """Nor move the cursor, colour the screen or write from right to left."""
-    table = write(folder / "out", "table", map(outcome_row, given)).decode()
+    table = write(folder / "out", "table", given).decode()
     lines = table.split("\n")
     assert len(lines) == len(given) + 2
     assert "".join(lines).isprintable()
@@ -125,7 +127,7 @@ def test_no_text_can_forge_a_line_of_a_table(folder, given):
 def test_controls_in_a_table_are_spelt_out(folder):
     """So that what the server said can still be read."""
     error = BCShopperError("é\n\x1b[2J\x9b\u202e\ud800")
-    table = write(folder / "out", "table", [outcome_row(Outcome(7, Status.REJECTED, error=error))])
+    table = write(folder / "out", "table", [Outcome(7, Status.REJECTED, error=error)])
     assert (
         table.decode().splitlines()[1].endswith(r"rejected  -           é\n\x1b[2J\x9b\u202e\ud800")
     )
@@ -133,17 +135,17 @@ def test_controls_in_a_table_are_spelt_out(folder):
 
 def test_profiles_and_lookups_have_their_columns(folder):
     """Times are RFC 3339, and the same in every format."""
-    missing = lookup_row(8, None)
+    missing = (8, None)
     for fmt in ("json", "csv"):
-        profiles = write(folder / "p", fmt, [profile_row(PROFILE)], PROFILE_COLUMNS).decode()
-        lookups = write(folder / "l", fmt, [lookup_row(7, ONE), missing], LOOKUP_COLUMNS).decode()
+        profiles = write(folder / "p", fmt, [PROFILE], PROFILES).decode()
+        lookups = write(folder / "l", fmt, [(7, ONE), missing], LOOKUPS).decode()
         if fmt == "json":
             assert json.loads(profiles) == [PROFILE_TEXTS]
             assert json.loads(lookups)[1] == {"customer_id": 8, "profile_id": None}
         else:
             assert profiles.splitlines()[1] == ",".join(map(str, PROFILE_TEXTS.values()))
             assert lookups.splitlines() == ["customer_id,profile_id", f"7,{ONE}", "8,"]
-    table = write(folder / "t", "table", [profile_row(PROFILE)], PROFILE_COLUMNS).decode()
+    table = write(folder / "t", "table", [PROFILE], PROFILES).decode()
     header, row = table.splitlines()
     assert header.split() == ["ID", "CUSTOMER_ID", "CREATED_AT", "UPDATED_AT"]
     assert row.split() == [str(cell) for cell in PROFILE_TEXTS.values()]
@@ -157,7 +159,7 @@ def test_profiles_and_lookups_have_their_columns(folder):
 )  # fmt: skip
 def test_no_rows_are_a_valid_document_too(folder, fmt, empty):
     """The same header or brackets."""
-    assert write(folder / "out", fmt, [], LOOKUP_COLUMNS).decode() == empty
+    assert write(folder / "out", fmt, [], LOOKUPS).decode() == empty
 
 
 @pytest.mark.parametrize(
@@ -180,17 +182,17 @@ def test_no_rows_are_a_valid_document_too(folder, fmt, empty):
 def test_the_format_suits_where_the_rows_go(fmt, path, chosen):
     """Unless it is asked for: by a file's suffix, and JSON lines in a pipe."""
     with piped():
-        assert Output.choose(fmt, path).fmt == chosen
+        assert Output.choose(fmt, path).format == chosen
 
 
 def test_a_terminal_is_shown_a_table():
     """People read it."""
     terminal, end = os.openpty()
     with os.fdopen(end, "w") as stdout, redirect_stdout(stdout):
-        assert Output.choose(None, None).fmt == Output.choose(None, "-").fmt == "table"
-        assert Output.choose(None, "a").fmt == Output.choose("jsonl", None).fmt == "jsonl"
-        with Output.choose("table", None).open(LOOKUP_COLUMNS) as rows:
-            rows.write(lookup_row(7, ONE))
+        assert Output.choose(None, None).format == Output.choose(None, "-").format == "table"
+        assert Output.choose(None, "a").format == Output.choose("jsonl", None).format == "jsonl"
+        with Output.choose("table", None).open(LOOKUPS) as rows:
+            rows.write((7, ONE))
     assert os.read(terminal, 1000).decode().splitlines()[1] == f"7            {ONE}"
     os.close(terminal)
 
@@ -198,22 +200,22 @@ def test_a_terminal_is_shown_a_table():
 @pytest.mark.parametrize("fmt", FORMATS)
 def test_a_flush_shows_every_row_so_far(fmt):
     """Whoever follows the output need not wait for its end."""
-    with piped() as pipe, Output.choose(fmt, None).open(LOOKUP_COLUMNS) as rows:
+    with piped() as pipe, Output.choose(fmt, None).open(LOOKUPS) as rows:
         for number in range(3):
-            rows.write(lookup_row(number, ONE))
+            rows.write((number, ONE))
             rows.flush()
             assert str(number) in pipe.read().decode()
 
 
 def test_rows_go_out_in_blocks():
     """Not each with a system call of its own, nor all of them at the end."""
-    with piped() as pipe, Output.choose("jsonl", "-").open(LOOKUP_COLUMNS) as rows:
-        rows.write(lookup_row(1, ONE))
+    with piped() as pipe, Output.choose("jsonl", "-").open(LOOKUPS) as rows:
+        rows.write((1, ONE))
         assert pipe.read() is None
         read = 0
         for _ in range(100):
             for _ in range(100):
-                rows.write(lookup_row(1, ONE))
+                rows.write((1, ONE))
             read += len(pipe.read() or b"")
         assert read
 
@@ -222,8 +224,8 @@ def test_what_was_printed_before_comes_first():
     """Text and rows share standard output in order."""
     with piped() as pipe:
         click.echo("before")
-        with Output.choose("jsonl", None).open(LOOKUP_COLUMNS) as rows:
-            rows.write(lookup_row(1, None))
+        with Output.choose("jsonl", None).open(LOOKUPS) as rows:
+            rows.write((1, None))
         click.echo("after")
         assert pipe.read() == b'before\n{"customer_id":1,"profile_id":null}\nafter\n'
 
@@ -239,17 +241,17 @@ def test_an_unbuffered_output_may_take_a_little_at_a_time():
             return len(data[:3])
 
     stream = Slow()
-    rows = _JsonLines(stream, "slow", LOOKUP_COLUMNS)
-    rows.write({"customer_id": 1234567890})
+    rows = Rows(stream, "slow", LOOKUPS)
+    rows.write((1234567890, None))
     rows.flush()
-    assert stream.taken == b'{"customer_id":1234567890}\n'
+    assert stream.taken == b'{"customer_id":1234567890,"profile_id":null}\n'
 
 
 def test_rows_known_before_a_failure_are_on_standard_output():
     """And a JSON array shows that it was cut short."""
     with piped() as pipe:
-        with pytest.raises(GoneError), Output.choose("json", None).open(LOOKUP_COLUMNS) as rows:
-            rows.write(lookup_row(1, None))
+        with pytest.raises(GoneError), Output.choose("json", None).open(LOOKUPS) as rows:
+            rows.write((1, None))
             raise GoneError
         assert pipe.read() == b'[\n{"customer_id":1,"profile_id":null}'
 
@@ -260,7 +262,7 @@ def test_a_closed_pipe_is_the_callers_business():
         pipe.close()
         with (
             pytest.raises(BrokenPipeError),
-            Output.choose("csv", None).open(LOOKUP_COLUMNS) as rows,
+            Output.choose("csv", None).open(LOOKUPS) as rows,
         ):
             rows.flush()
 
@@ -279,8 +281,8 @@ def test_a_file_is_moved_into_place_when_all_is_well(tmp_path, name, before):
     path = tmp_path / name
     if before is not None:
         path.write_text(before)
-    with Output.choose("jsonl", str(path)).open(LOOKUP_COLUMNS) as rows:
-        rows.write(lookup_row(1, None))
+    with Output.choose("jsonl", str(path)).open(LOOKUPS) as rows:
+        rows.write((1, None))
         rows.flush()
         assert (path.read_text() if path.exists() else None) == before
     data = path.read_bytes()
@@ -296,8 +298,8 @@ def test_a_failure_leaves_no_file_and_no_half(tmp_path, name, before, error):
     path = tmp_path / name
     if before is not None:
         path.write_text(before)
-    with pytest.raises(error), Output.choose("json", str(path)).open(LOOKUP_COLUMNS) as rows:
-        rows.write(lookup_row(1, None))
+    with pytest.raises(error), Output.choose("json", str(path)).open(LOOKUPS) as rows:
+        rows.write((1, None))
         rows.flush()
         raise error
     assert [p.read_text() for p in tmp_path.iterdir()] == [before] * (before is not None)
@@ -330,7 +332,7 @@ def test_a_link_stays_a_link(tmp_path):
     target, link = tmp_path / "there" / "out", tmp_path / "out"
     link.symlink_to(target)
     for customer_id in (1, 2):
-        write(link, "csv", [lookup_row(customer_id, None)], LOOKUP_COLUMNS)
+        write(link, "csv", [(customer_id, None)], LOOKUPS)
         assert link.is_symlink()
         assert target.read_text().splitlines()[1] == f"{customer_id},"
     assert len(list(target.parent.iterdir())) == 1
@@ -347,7 +349,7 @@ def test_what_can_not_be_written_is_said_at_once(tmp_path, name, reason):
     path = tmp_path / name
     with (
         pytest.raises(click.UsageError, match=f"cannot write {path}: {reason}"),
-        Output.choose("csv", str(path)).open(LOOKUP_COLUMNS),
+        Output.choose("csv", str(path)).open(LOOKUPS),
     ):
         pytest.fail("there should be no row")
 
@@ -357,8 +359,8 @@ def test_a_pipe_is_written_to_and_not_replaced(tmp_path):
     path = tmp_path / "pipe"
     os.mkfifo(path)
     reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    with Output.choose("jsonl", str(path)).open(LOOKUP_COLUMNS) as rows:
-        rows.write(lookup_row(1, None))
+    with Output.choose("jsonl", str(path)).open(LOOKUPS) as rows:
+        rows.write((1, None))
         rows.flush()
         assert os.read(reading, 100) == b'{"customer_id":1,"profile_id":null}\n'
     os.close(reading)
@@ -373,9 +375,9 @@ def test_a_full_disk_is_named(tmp_path, link):
     path.symlink_to("/dev/full")
     with (
         pytest.raises(OSError, match=f"No space left on device: '{path}'"),
-        Output.choose("jsonl", str(path)).open(LOOKUP_COLUMNS) as rows,
+        Output.choose("jsonl", str(path)).open(LOOKUPS) as rows,
     ):
         for _ in range(10_000):
-            rows.write(lookup_row(1, uuid4()))
+            rows.write((1, uuid4()))
         rows.flush()
     assert path.is_symlink()

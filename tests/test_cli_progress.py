@@ -6,10 +6,10 @@ import re
 import pytest
 
 from bcshopper import QuotaPolicy
-from bcshopper._cli import _work
+from bcshopper._cli._commands import list_all
 from bcshopper._cli._job import Writing, write_ids
 from bcshopper._cli._journal import Job, Journal
-from bcshopper._cli._output import OUTCOME_COLUMNS, PROFILE_COLUMNS, Output
+from bcshopper._cli._output import OUTCOMES, PROFILES, Output
 from bcshopper._cli._settings import Settings
 from bcshopper._cli._summary import Summary
 from bcshopper._cli._terminal import Terminal
@@ -33,7 +33,7 @@ async def create(sandbox, count, tmp_path, limits=None, **options):
     output = Output("jsonl", str(tmp_path / "out"))
     account = settings(sandbox, **(limits or {}))
     job = Writing("create", account, journal, output, summary, Terminal(options))
-    with output.open(OUTCOME_COLUMNS) as rows:
+    with output.open(OUTCOMES) as rows:
         await write_ids(job, rows)
     journal.close()
     return summary
@@ -55,10 +55,8 @@ async def test_a_list_has_such_lines_too(tmp_path, capsys):
     """Although its length is known only by and by."""
     async with Sandbox(profiles=1000) as sandbox:
         sandbox.faults.rule(Fault.slow(12))
-        with Output("jsonl", str(tmp_path / "out")).open(PROFILE_COLUMNS) as rows:
-            await _work.list_all(
-                settings(sandbox), consistent=False, rows=rows, terminal=Terminal({})
-            )
+        with Output("jsonl", str(tmp_path / "out")).open(PROFILES) as rows:
+            await list_all(settings(sandbox), rows, Terminal({}), consistent=False)
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "list: 0, 0 a second"
     assert re.match(r"list: 250 of 1,000, \d+ a second, \d:\d\d:\d\d left", lines[1])

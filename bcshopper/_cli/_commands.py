@@ -9,32 +9,36 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-import attrs
 import click
 from click.shell_completion import get_completion_class
 
 from bcshopper._cli import _options as options
-from bcshopper._cli import _output as out
 from bcshopper._cli._demo import run_demo
 from bcshopper._cli._files import check_distinct
-from bcshopper._cli._input import open_rejects, read_ids, refuse
-from bcshopper._cli._job import RESULTS, Verb, Writing, print_plan, write_all
+from bcshopper._cli._input import Rejects, read_ids
+from bcshopper._cli._job import RESULTS, Verb, Writing, chunks, open_ids, print_plan, write_all
 from bcshopper._cli._journal import Job, Journal
 from bcshopper._cli._options import Context, Ids, examples
-from bcshopper._cli._output import Output, Rows
+from bcshopper._cli._output import LOOKUPS, PROFILES, QUOTAS, REQUESTS, Output, Rows
+from bcshopper._cli._progress import working
 from bcshopper._cli._runner import CommandError, Exit, end_with, run
 from bcshopper._cli._settings import SANDBOX, Settings, choose_settings
 from bcshopper._cli._source import CUSTOMER_IDS, PROFILE_IDS, IdKind
 from bcshopper._cli._summary import Summary
-from bcshopper._cli._terminal import fail, log_response, say
-from bcshopper._cli._work import delete_everything, list_all, look_up
+from bcshopper._cli._terminal import Terminal, fail, log_response, say
 from bcshopper._listing import MAX_LIMIT
+from bcshopper._models import Page, ShopperProfile
 from bcshopper._outcomes import GOOD, Status
 from bcshopper._profiles import ProfileRequests
+from bcshopper._quota import QuotaSnapshot
+from bcshopper._transport import Effect, effect_of
 from bcshopper._version import __version__
+from bcshopper.errors import BCShopperError
 from bcshopper.sandbox import Sandbox
 
 T = TypeVar("T")
+_LOOKED_UP_AT_ONCE = 10 * MAX_LIMIT
+"""Customers: enough for all requests that may be in flight."""
 
 
 def run_command(arguments: Sequence[str]) -> int:
@@ -83,8 +87,17 @@ def bcshopper() -> None:
 @click.pass_obj
 def list_profiles(context: Context, *, output: Output, consistent: bool) -> None:
     """List every shopper profile, oldest first."""
-    with choose_settings(context.options) as settings, output.open(out.PROFILE_COLUMNS) as rows:
-        run(list_all(settings, consistent=consistent, rows=rows, terminal=context.terminal))
+    with choose_settings(context.options) as settings, output.open(PROFILES) as rows:
+        run(list_all(settings, rows, context.terminal, consistent=consistent))
+
+
+async def list_all(settings: Settings, rows: Rows, terminal: Terminal, *, consistent: bool) -> None:
+    """Print every profile, and how far that is."""
+    async with working("list", None, settings, terminal) as work:
+        profiles = work.session.shopper_profiles
+        async for page in profiles.list(consistent=consistent).pages():
+            work.pace.total = page.pagination.total
+            work.print(rows, list(page))
 
 
 @bcshopper.command(**examples("bcshopper page", "bcshopper page 3 --limit 250"))
@@ -94,17 +107,11 @@ def list_profiles(context: Context, *, output: Output, consistent: bool) -> None
 @click.pass_obj
 def page(context: Context, *, number: int, limit: int, output: Output) -> None:
     """Print one page of the profiles, with one request."""
-
-    async def job(settings: Settings, rows: Rows) -> None:
-        async with settings.session(log_response) as session:
-            found = await session.shopper_profiles.page(number, limit=limit)
-        for profile in found:
-            rows.write(out.profile_row(profile))
+    with choose_settings(context.options) as settings, output.open(PROFILES) as rows:
+        found, _ = run(_page(settings, number, limit))
+        rows.write_all(found)
         said = found.pagination
         say(f"page {number} of {said.total_pages:,}; {said.total:,} profiles in all")
-
-    with choose_settings(context.options) as settings, output.open(out.PROFILE_COLUMNS) as rows:
-        run(job(settings, rows))
 
 
 @bcshopper.command(**examples("bcshopper quota"))
@@ -112,17 +119,19 @@ def page(context: Context, *, number: int, limit: int, output: Output) -> None:
 @click.pass_obj
 def quota(context: Context, *, output: Output) -> None:
     """Print the store's quota, as one request finds it."""
+    with choose_settings(context.options) as settings, output.open(QUOTAS) as rows:
+        _, found = run(_page(settings))
+        if found is None:
+            say("the API tells of no quota")
+        else:
+            rows.write(found)
 
-    async def job(settings: Settings, rows: Rows) -> None:
-        async with settings.session(log_response) as session:
-            await session.shopper_profiles.page(limit=1)
-            if session.quota is None:
-                say("the API tells of no quota")
-            else:
-                rows.write(attrs.asdict(session.quota))
 
-    with choose_settings(context.options) as settings, output.open(out.QUOTA_COLUMNS) as rows:
-        run(job(settings, rows))
+async def _page(
+    settings: Settings, number: int = 1, limit: int = 1
+) -> tuple[Page[ShopperProfile], QuotaSnapshot | None]:
+    async with settings.session(log_response) as session:
+        return await session.shopper_profiles.page(number, limit=limit), session.quota
 
 
 @bcshopper.command(
@@ -137,10 +146,17 @@ def lookup(context: Context, *, ids: Ids, output: Output) -> None:
     with choose_settings(context.options) as settings, Journal(None) as book:
         job = Job(settings.base_url, settings.store_hash, "lookup")
         skipped = _load(book, job, ids, CUSTOMER_IDS)
-        with output.open(out.LOOKUP_COLUMNS) as rows:
-            run(look_up(settings, book, rows=rows, terminal=context.terminal))
+        with output.open(LOOKUPS) as rows:
+            run(_look_up(settings, book, rows, context))
     if skipped:
         end_with(Exit.SOME_FAILED)
+
+
+async def _look_up(settings: Settings, book: Journal, rows: Rows, context: Context) -> None:
+    async with working("lookup", book.total, settings, context.terminal) as work:
+        for some in chunks(open_ids(book), _LOOKED_UP_AT_ONCE):
+            found = await work.session.shopper_profiles.lookup(some)
+            work.print(rows, found.items())
 
 
 @bcshopper.command(
@@ -234,9 +250,9 @@ def _is_begun(journal: Path | None) -> bool:
 def _load(journal: Journal, job: Job, ids: Ids, kind: IdKind[Any], *, keep_bad: bool = True) -> int:
     """Read all ids, which checks them; gives how many bad lines were left out."""
     if not ids.skip_bad:
-        journal.begin(job, _some(read_ids(ids.source, kind, refuse), ids))
+        journal.begin(job, _some(read_ids(ids.source, kind), ids))
         return 0
-    with open_rejects(ids.source if keep_bad else None) as rejects:
+    with Rejects(ids.source if keep_bad else None) as rejects:
         journal.begin(job, _some(read_ids(ids.source, kind, rejects.add), ids))
     if rejects.count:
         place = f"are in {rejects.path}" if rejects.path else "would be left out"
@@ -296,8 +312,8 @@ def delete_all(
     """Delete every profile in the store."""
     with choose_settings(context.options) as settings:
         if dry_run:
-            with Output.choose().open(out.REQUEST_COLUMNS) as rows:
-                rows.write(out.request_row(ProfileRequests(settings.root).delete_all()))
+            with Output.choose().open(REQUESTS) as rows:
+                rows.write(ProfileRequests(settings.root).delete_all())
             say("1 requests would go; none was sent", requests=1)
             return
         if confirm != settings.store_hash:
@@ -305,26 +321,30 @@ def delete_all(
                 f"this deletes every profile in store {settings.store_hash}: "
                 f"to be sure, give its hash with --confirm"
             )
-        total = _count(settings)
+        found, _ = run(_page(settings))
+        total = found.pagination.total
         if not yes:
             _confirm(f"Delete all {total:,} shopper profiles", settings)
         summary = Summary("delete-all", settings.store_hash, total)
         try:
-            run(delete_everything(settings, total, summary))
+            run(_delete_all(settings, summary, total))
         finally:
             _report(summary, summary_json)
 
 
-def _count(settings: Settings) -> int:
-    total = 0
-
-    async def job() -> None:
-        nonlocal total
-        async with settings.session(log_response) as session:
-            total = (await session.shopper_profiles.page(limit=1)).pagination.total
-
-    run(job())
-    return total
+async def _delete_all(settings: Settings, summary: Summary, total: int) -> None:
+    became = Status.UNKNOWN
+    async with settings.session(log_response) as session:
+        try:
+            await session.shopper_profiles.delete_all(confirm=settings.store_hash)
+            became = Status.DELETED
+        except BCShopperError as error:
+            unknown = effect_of(error) is Effect.UNKNOWN
+            became = Status.UNKNOWN if unknown else Status.NOT_SENT
+            raise
+        finally:
+            summary.counts[became] = total
+            summary.end(session.stats)
 
 
 def _confirm(what: str, settings: Settings) -> None:

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and that are one command's at a time."""
 
 from __future__ import annotations
 
@@ -28,11 +28,7 @@ class InUseError(Exception):
 def check_distinct(**files: Path | str | None) -> None:
     """Refuse one file for two purposes, of which one would undo the other.
 
-    Args:
-        files: by option, with `_` for `-`; `-` is a standard stream, and None none at all.
-
-    Raises:
-        click.UsageError: with both options and the file.
+    Takes files by option, with `_` for `-`; `-` is a standard stream, and None none at all.
     """
     users: dict[str, str] = {}
     for name, file in files.items():
@@ -86,21 +82,25 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
 def beside(path: Path, suffix: str) -> Path:
     """The hidden file that goes with one; its name may be as long as any."""
-    name = hashlib.sha256(os.fsencode(os.path.realpath(path))).hexdigest()[:16]
-    return Path(os.path.realpath(path)).with_name(f".bcshopper-{name}.{suffix}")
+    real = os.path.realpath(path)
+    name = hashlib.sha256(os.fsencode(real)).hexdigest()[:16]
+    return Path(real).with_name(f".bcshopper-{name}.{suffix}")
 
 
 def open_locked(path: Path) -> BinaryIO:
-    """Open a file, made if need be, and keep other commands off it.
-
-    The lock goes with the process, however it ends.
+    """Open a file, made if need be, and keep others off it until this process closes it or ends.
 
     Raises:
         OSError: it can't be opened.
         InUseError: another command has it.
     """
+
+    def make(name: str, flags: int) -> int:
+        # The folder may be everybody's: no link that somebody has laid there.
+        return os.open(name, flags | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), OURS_ALONE)
+
     while True:
-        file = open(path, "r+b", opener=_make)  # noqa: SIM115 - it has no opener
+        file = open(path, "r+b", opener=make)  # noqa: SIM115 - it has no opener
         try:
             if fcntl is not None:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -111,15 +111,7 @@ def open_locked(path: Path) -> BinaryIO:
         except BlockingIOError:
             file.close()
             raise InUseError from None
-        except BaseException:
-            file.close()
-            raise
         file.close()
-
-
-def _make(path: str, flags: int) -> int:
-    # The folder may be everybody's: no link that somebody has laid there.
-    return os.open(path, flags | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), OURS_ALONE)
 
 
 @contextmanager

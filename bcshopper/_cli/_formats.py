@@ -8,9 +8,7 @@ from typing import Literal, TypeAlias
 Format: TypeAlias = Literal["table", "jsonl", "csv", "tsv", "json"]
 """What rows are printed in; all but a table can be read, too."""
 FORMATS: tuple[Format, ...] = ("table", "jsonl", "csv", "tsv", "json")
-
-DELIMITERS: dict[str, str] = {"csv": ",", "tsv": "\t"}
-"""Between the cells of a row that is written; of one that is read, if nothing else is guessed."""
+DELIMITERS = {"csv": ",", "tsv": "\t"}
 
 _BY_SUFFIX: dict[str, Format] = {
     ".csv": "csv", ".tsv": "tsv", ".tab": "tsv",
@@ -25,9 +23,7 @@ def format_of(path: str) -> Format | None:
 
 def split(path: str) -> tuple[str, str]:
     """A file's name and suffix, without the suffix of gzip."""
-    name = Path(path)
-    if is_packed(path):
-        name = name.with_suffix("")
+    name = Path(path).with_suffix("") if is_packed(path) else Path(path)
     return name.stem, name.suffix
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import filecmp
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO, NoReturn, TypeAlias, TypeVar
 
@@ -16,7 +16,6 @@ from bcshopper._cli._source import IdKind, Source
 from bcshopper.errors import InvalidInputError
 
 T = TypeVar("T")
-
 Bad: TypeAlias = Callable[[Record, str], None]
 """Told of a record that holds no id, and where it is and what is wrong with it."""
 
@@ -45,19 +44,25 @@ def read_ids(source: Source, kind: IdKind[T], bad: Bad = refuse) -> Iterator[T]:
                 yield found
 
 
-class Rejects:
-    """The file that bad lines go to; there is none without a bad line.
+class Rejects(ExitStack):
+    """The bad lines of a source; a file of them is there once the block has ended well.
+
+    There is none without a bad line, and none but the same takes the place of another: that may
+    hold corrections.
+
+    Args:
+        source: whose they are; None: they are counted only.
 
     Attributes:
-        path: the file, once there is a bad line; None: they are counted only.
+        path: the file, once there is a bad line.
         count: how many lines were added.
     """
 
-    def __init__(self, source: Source | None, stack: ExitStack) -> None:
+    def __init__(self, source: Source | None) -> None:
+        super().__init__()
         self.path: Path | None = None
         self.count = 0
         self._source = source
-        self._stack = stack
         self._file: BinaryIO | None = None
 
     def add(self, record: Record, _: str) -> None:
@@ -67,16 +72,13 @@ class Rejects:
             return
         if self._file is None:
             self.path = self._source.rejects_path(record.suffix)
-            self._file = self._stack.enter_context(whole_file(self.path))
+            self._file = self.enter_context(whole_file(self.path))
+            self.push(self._check_the_place)
             self._file.write(_ended(record.header))
         self._file.write(_ended(record.raw()))
 
-    def check_the_place(self) -> None:
-        """Make sure that no other file is there: it may hold corrections.
-
-        The same file may come of the same command, run again.
-        """
-        if self.path is None or self._file is None or not self.path.exists():
+    def _check_the_place(self, failure: type | None, *_: object) -> None:
+        if failure is not None or self._file is None or not self.path or not self.path.exists():
             return
         self._file.flush()
         if not filecmp.cmp(self._file.name, self.path, shallow=False):
@@ -84,19 +86,6 @@ class Rejects:
                 f"{self.path} is there already, with other lines than the "
                 f"{self.count:,} bad ones of now: move it away, and try again"
             )
-
-
-@contextmanager
-def open_rejects(source: Source | None) -> Iterator[Rejects]:
-    """Where to add the bad lines of a source; the file is there once the block has ended well.
-
-    Raises:
-        click.UsageError: it can't be written, or another file is there already.
-    """
-    with ExitStack() as stack:
-        rejects = Rejects(source, stack)
-        yield rejects
-        rejects.check_the_place()
 
 
 def _ended(line: bytes) -> bytes:

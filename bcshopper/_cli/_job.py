@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing, contextmanager, suppress
 from datetime import timedelta
 from itertools import islice
 from typing import Any, Literal, TypeAlias, TypeVar
@@ -16,12 +16,10 @@ import attrs
 from bcshopper._batch import MAX_PER_WRITE
 from bcshopper._cli._journal import Item, Journal
 from bcshopper._cli._output import (
-    OUTCOME_COLUMNS,
-    REQUEST_COLUMNS,
+    OUTCOMES,
+    REQUESTS,
     Output,
     Rows,
-    outcome_row,
-    request_row,
 )
 from bcshopper._cli._progress import working
 from bcshopper._cli._runner import run
@@ -66,14 +64,15 @@ def write_all(job: Writing) -> None:
     """Create or delete what is open in the journal, and account for every id, whatever happens."""
     stop: BaseException | None = None
     try:
-        with job.output.open(OUTCOME_COLUMNS) as rows:
+        with job.output.open(OUTCOMES) as rows:
             try:
                 run(write_ids(job, rows))
             except (BCShopperError, sqlite3.Error, KeyboardInterrupt) as error:
                 stop = error
                 _tell_the_rest(job, rows, error)
     except OSError as error:  # of the rows
-        _tell_the_rest(job, None, error)
+        if stop is None:
+            _tell_the_rest(job, None, error)
         raise
     if stop is not None:
         raise stop
@@ -87,9 +86,8 @@ async def write_ids(job: Writing, rows: Rows) -> None:
             recorder.add(event.outcomes)
 
     def show(outcomes: Sequence[Outcome[Any]]) -> None:
-        with work.hidden():
-            _tell(job, outcomes, rows)
-        work.pace.advance(len(outcomes))
+        job.summary.add(outcomes)
+        work.print(rows, outcomes)
 
     recorder = Recorder(job.journal, show)
     total = job.journal.total
@@ -108,22 +106,21 @@ async def write_ids(job: Writing, rows: Rows) -> None:
             job.summary.end(work.session.stats)
 
 
-def _tell(job: Writing, outcomes: Sequence[Outcome[Any]], rows: Rows | None) -> None:
-    """Count outcomes, and write them if there is still a place for it."""
-    job.summary.add(outcomes)
-    if rows is not None:
-        for outcome in outcomes:
-            rows.write(outcome_row(outcome))
-        rows.flush()
-
-
 def _tell_the_rest(job: Writing, rows: Rows | None, stop: BaseException) -> None:
     """Tell what became of the ids that a run did not come to, because something stopped it."""
     unsent = stop if isinstance(stop, BCShopperError) else BCShopperError(_UNSENT)
     why = {Status.NOT_SENT: unsent, Status.UNKNOWN: BCShopperError(_SENT_EARLIER)}
     rest = (Outcome(item, status, error=why[status]) for item, status in job.journal.untold())
+    failure = None
     for some in chunks(rest, _MOST_UNRECORDED):
-        _tell(job, some, rows)
+        job.summary.add(some)
+        try:
+            if rows is not None and failure is None:
+                rows.write_all(some)
+        except OSError as error:
+            failure = error
+    if failure is not None:
+        raise failure
 
 
 _UNSENT = "stopped before it was sent"
@@ -131,27 +128,22 @@ _UNANSWERED = "stopped before an answer came: it may have taken effect"
 _SENT_EARLIER = "stopped before it was looked up: an earlier run may have sent it"
 
 
+@attrs.define
 class Recorder:
     """Puts outcomes into the journal as they come, and shows them once they are there.
 
     A commit costs as much for one as for hundreds, so there are no more than ten a second.
     Once outcomes can't be recorded or shown, no more ids go out, and what is under way is
     recorded and shown as well as it can be.
-
-    Args:
-        journal: where to.
-        show: told of outcomes that are on disk.
     """
 
-    def __init__(self, journal: Journal, show: Show) -> None:
-        self._journal = journal
-        self._show = show
-        self._waiting: list[Outcome[Item]] = []
-        self._news = asyncio.Event()
-        self._room = asyncio.Event()
-        self._room.set()
-        self._ended = asyncio.Event()
-        self._failure: OSError | sqlite3.Error | None = None
+    _journal: Journal
+    _show: Show
+    _waiting: list[Outcome[Item]] = attrs.field(factory=list[Outcome[Item]])
+    _news: asyncio.Event = attrs.field(factory=asyncio.Event)
+    _room: asyncio.Event = attrs.field(factory=asyncio.Event)
+    _ended: asyncio.Event = attrs.field(factory=asyncio.Event)
+    _failure: OSError | sqlite3.Error | None = None
 
     def add(self, outcomes: Sequence[Outcome[Item]]) -> None:
         """Take outcomes; returns at once."""
@@ -162,6 +154,7 @@ class Recorder:
 
     async def run(self, work: AsyncGenerator[Any]) -> None:
         """Drive work whose outcomes are added meanwhile, until all of them are recorded."""
+        self._room.set()
         writer = asyncio.create_task(self._write())
         writer.add_done_callback(lambda _: self._room.set())
         try:
@@ -181,21 +174,21 @@ class Recorder:
             self._news.clear()
             outcomes, self._waiting = self._waiting, []
             self._room.set()
-            for step in (self._record, self._show_recorded):
-                try:
-                    await step(outcomes)
-                except (OSError, sqlite3.Error) as error:
-                    self._failure = self._failure or error
+            with self._kept():
+                await asyncio.to_thread(self._journal.record, outcomes)
+            with self._kept():
+                self._show(outcomes)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._ended.wait(), _COMMIT_EVERY)
         if self._failure is not None:
             raise self._failure
 
-    async def _record(self, outcomes: Sequence[Outcome[Item]]) -> None:
-        await asyncio.to_thread(self._journal.record, outcomes)
-
-    async def _show_recorded(self, outcomes: Sequence[Outcome[Item]]) -> None:
-        self._show(outcomes)
+    @contextmanager
+    def _kept(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, sqlite3.Error) as error:
+            self._failure = self._failure or error
 
 
 def _explained(outcome: Outcome[Item]) -> Outcome[Item]:
@@ -274,9 +267,9 @@ def print_plan(
     if requests > _MOST_PRINTED and not every and output.path is None:
         say("to see them, give --verbose, or --output FILE")
         return
-    with output.open(REQUEST_COLUMNS) as rows:
+    with output.open(REQUESTS) as rows:
         for request in plan(verb, settings, journal):
-            rows.write(request_row(request))
+            rows.write(request)
 
 
 def plan(verb: Verb, settings: Settings, journal: Journal) -> Iterator[Request]:

@@ -6,10 +6,10 @@ import csv
 import gzip
 import shutil
 import sys
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from io import StringIO
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO, TypeAlias, cast
 from uuid import UUID
@@ -21,22 +21,53 @@ import msgspec
 from bcshopper._cli._files import closing_file, whole_file
 from bcshopper._cli._formats import DELIMITERS, Format, format_of, is_packed
 from bcshopper._cli._terminal import visible
-from bcshopper._models import ShopperProfile
-from bcshopper._outcomes import Outcome
 from bcshopper._transport import Request
 from bcshopper.errors import APIError
 
-Row: TypeAlias = dict[str, Any]
-Columns: TypeAlias = tuple[str, ...]
-
-PROFILE_COLUMNS: Columns = ("id", "customer_id", "created_at", "updated_at")
-OUTCOME_COLUMNS: Columns = ("item", "status", "profile_id", "error")
-LOOKUP_COLUMNS: Columns = ("customer_id", "profile_id")
-QUOTA_COLUMNS: Columns = ("limit", "remaining", "window", "reset_in")
-REQUEST_COLUMNS: Columns = ("method", "url", "body")
+Cells: TypeAlias = Sequence[Any]
 
 _BLOCK = 2**15
 _MOST_HELD = 1000
+# Where a terminal is too narrow for a table: characters of an id, and of the last column at least.
+_SHORT_ID = 8
+_LAST_COLUMN = 40
+
+
+@attrs.frozen
+class Columns:
+    """What rows of one kind have: names, and how to get the cells from what a row is of."""
+
+    names: tuple[str, ...]
+    cells: Callable[[Any], Cells]
+
+    def only(self, names: Sequence[str]) -> Columns:
+        """Some of them, in this order."""
+        for name in names:
+            if name not in self.names:
+                raise click.UsageError(f"no field {name!r}; there are {', '.join(self.names)}")
+        places = [self.names.index(name) for name in names]
+
+        def some(item: Any) -> Cells:
+            cells = self.cells(item)
+            return [cells[place] for place in places]
+
+        return Columns(tuple(names), some)
+
+
+def _attributes(*names: str) -> Columns:
+    return Columns(tuple(name.partition(".")[0] for name in names), attrgetter(*names))
+
+
+def _request_cells(request: Request) -> Cells:
+    body = None if request.body is None else request.body.decode()
+    return request.method, str(request.url), body
+
+
+PROFILES = _attributes("id", "customer_id", "created_at", "updated_at")
+OUTCOMES = _attributes("item", "status.value", "profile_id", "error")
+LOOKUPS = Columns(("customer_id", "profile_id"), tuple)
+QUOTAS = _attributes("limit", "remaining", "window", "reset_in")
+REQUESTS = Columns(("method", "url", "body"), _request_cells)
 
 
 def _plain(value: object) -> str:
@@ -45,68 +76,36 @@ def _plain(value: object) -> str:
 
 
 _ENCODER = msgspec.json.Encoder(enc_hook=_plain)
-# Where a terminal is too narrow for a table: characters of an id, and of the last column at least.
-_SHORT_ID = 8
-_LAST_COLUMN = 40
 
 
-def profile_row(profile: ShopperProfile) -> Row:
-    """A profile under `PROFILE_COLUMNS`."""
-    return {
-        "id": profile.id,
-        "customer_id": profile.customer_id,
-        "created_at": profile.created_at,
-        "updated_at": profile.updated_at,
-    }
-
-
-def outcome_row(outcome: Outcome[Any]) -> Row:
-    """An outcome under `OUTCOME_COLUMNS`."""
-    return {
-        "item": outcome.item,
-        "status": outcome.status.value,
-        "profile_id": outcome.profile_id,
-        "error": outcome.error,
-    }
-
-
-def lookup_row(customer_id: int, profile_id: UUID | None) -> Row:
-    """A customer and its profile under `LOOKUP_COLUMNS`."""
-    return {"customer_id": customer_id, "profile_id": profile_id}
-
-
-def request_row(request: Request) -> Row:
-    """A request under `REQUEST_COLUMNS`."""
-    body = None if request.body is None else request.body.decode()
-    return {"method": request.method, "url": str(request.url), "body": body}
-
-
-class Rows(ABC):
-    """Writes rows in one format, in blocks."""
+class Rows:
+    """Writes rows in one format, in blocks; this one as JSON lines."""
 
     def __init__(self, stream: BinaryIO, name: str, columns: Columns) -> None:
         self._stream = stream
         self._name = name
         self._columns = columns
         self._waiting = bytearray()
-        self._last = b""
+        self._begin()
 
-    def write(self, row: Row) -> None:
+    def write(self, item: Any) -> None:
         """Add a row.
 
         Raises:
             OSError: it can't be written; a `BrokenPipeError` if nobody reads any more.
         """
-        self._add(row)
+        self._add(self._columns.cells(item))
         if len(self._waiting) >= _BLOCK:
             self._hand_over()
 
-    def flush(self) -> None:
-        """Let whoever reads have every row now.
+    def write_all(self, items: Iterable[Any]) -> None:
+        """Add rows, and let whoever reads have them now; raises as `write` does."""
+        for item in items:
+            self.write(item)
+        self.flush()
 
-        Raises:
-            OSError: as for `write`.
-        """
+    def flush(self) -> None:
+        """Let whoever reads have every row now; raises as `write` does."""
         self._complete()
         self._hand_over()
         with self._named_errors():
@@ -114,14 +113,20 @@ class Rows(ABC):
 
     def end(self) -> None:
         """Add what the format has after the last row."""
-        self._waiting += self._last
 
-    @abstractmethod
-    def _add(self, row: Row) -> None:
-        """Add a row to what is waiting."""
+    def _begin(self) -> None:
+        """Add what it has before the first."""
 
-    def _complete(self) -> None:  # noqa: B027 - most hold nothing back
+    def _add(self, cells: Cells) -> None:
+        self._encode(cells)
+        self._waiting += b"\n"
+
+    def _complete(self) -> None:
         """Add to what is waiting all that was held back."""
+
+    def _encode(self, cells: Cells) -> None:
+        row = dict(zip(self._columns.names, cells, strict=True))
+        _ENCODER.encode_into(row, self._waiting, -1)
 
     def _hand_over(self) -> None:
         block = bytes(self._waiting)
@@ -139,40 +144,31 @@ class Rows(ABC):
             raise
 
 
-class _JsonLines(Rows):
-    def _add(self, row: Row) -> None:
-        _ENCODER.encode_into(row, self._waiting, -1)
-        self._waiting += b"\n"
-
-
 class _Json(Rows):
     """An array with a row a line; cut short, it lacks its end and says so."""
 
-    def __init__(self, stream: BinaryIO, name: str, columns: Columns) -> None:
-        super().__init__(stream, name, columns)
+    def _begin(self) -> None:
         self._before, self._last = b"[\n", b"[]\n"
 
-    def _add(self, row: Row) -> None:
+    def _add(self, cells: Cells) -> None:
         self._waiting += self._before
-        _ENCODER.encode_into(row, self._waiting, -1)
+        self._encode(cells)
         self._before, self._last = b",\n", b"\n]\n"
+
+    def end(self) -> None:
+        self._waiting += self._last
 
 
 class _Csv(Rows):
     delimiter = DELIMITERS["csv"]
 
-    def __init__(self, stream: BinaryIO, name: str, columns: Columns) -> None:
-        super().__init__(stream, name, columns)
+    def _begin(self) -> None:
         self._line = StringIO()
-        self._cells = csv.writer(self._line, delimiter=self.delimiter)
-        self._write_cells(columns)
+        self._writer = csv.writer(self._line, delimiter=self.delimiter)
+        self._add(self._columns.names)
 
-    def _add(self, row: Row) -> None:
-        plain = msgspec.to_builtins(row, enc_hook=_plain)
-        self._write_cells([plain[name] for name in self._columns])
-
-    def _write_cells(self, cells: Sequence[object]) -> None:
-        self._cells.writerow(cells)
+    def _add(self, cells: Cells) -> None:
+        self._writer.writerow(msgspec.to_builtins(cells, enc_hook=_plain))
         # Told to end lines with \n alone, it would leave a cell's \r without quotes.
         self._waiting += self._line.getvalue().removesuffix("\r\n").encode() + b"\n"
         self._line.seek(0)
@@ -189,15 +185,14 @@ class _Table(Rows):
     Where a terminal is too narrow, ids show their beginnings, and a long last cell is cut.
     """
 
-    def __init__(self, stream: BinaryIO, name: str, columns: Columns) -> None:
-        super().__init__(stream, name, columns)
-        self._room = shutil.get_terminal_size().columns if stream.isatty() else sys.maxsize
-        self._held: list[Sequence[object]] = [[column.upper() for column in columns]]
-        self._widths = [0] * len(columns)
+    def _begin(self) -> None:
+        self._room = shutil.get_terminal_size().columns if self._stream.isatty() else sys.maxsize
+        self._held: list[Cells] = [[name.upper() for name in self._columns.names]]
+        self._widths = [0] * len(self._columns.names)
         self._is_short = False
 
-    def _add(self, row: Row) -> None:
-        self._held.append([row[name] for name in self._columns])
+    def _add(self, cells: Cells) -> None:
+        self._held.append(cells)
         if len(self._held) == _MOST_HELD:
             self._complete()
 
@@ -207,18 +202,18 @@ class _Table(Rows):
             self._is_short = True
             widths = self._widths_with(self._held)
         self._widths = widths
-        for row in self._held:
-            cells = map(self._cell, row)
-            line = "  ".join(f"{c:<{w}}" for c, w in zip(cells, widths, strict=True)).rstrip()
+        for cells in self._held:
+            texts = zip(map(self._text, cells), widths, strict=True)
+            line = "  ".join(f"{text:<{width}}" for text, width in texts).rstrip()
             line = line if len(line) <= self._room else line[: self._room - 1] + "…"
             self._waiting += line.encode() + b"\n"
         self._held.clear()
 
-    def _widths_with(self, rows: Sequence[Sequence[object]]) -> list[int]:
+    def _widths_with(self, rows: Sequence[Cells]) -> list[int]:
         columns = zip(self._widths, *rows, strict=True)
-        return [max([width, *(len(self._cell(c)) for c in cells)]) for width, *cells in columns]
+        return [max([width, *(len(self._text(c)) for c in cells)]) for width, *cells in columns]
 
-    def _cell(self, value: object) -> str:
+    def _text(self, value: object) -> str:
         if value is None:
             return "-"
         if isinstance(value, UUID) and self._is_short:
@@ -229,39 +224,39 @@ class _Table(Rows):
 
 
 _WRITERS: dict[Format, type[Rows]] = {
-    "table": _Table, "jsonl": _JsonLines, "csv": _Csv, "tsv": _Tsv, "json": _Json,
+    "table": _Table, "jsonl": Rows, "csv": _Csv, "tsv": _Tsv, "json": _Json,
 }  # fmt: skip
 
 
 @attrs.frozen
 class Output:
-    """Where rows go, and in which format.
+    """Where rows go, and how.
 
     Attributes:
-        fmt: the format.
+        format: the format.
         path: the file, packed if it ends in `.gz`; None is standard output.
+        fields: the columns that were asked for; none: all.
     """
 
-    fmt: Format
+    format: Format
     path: str | None = None
+    fields: Sequence[str] = ()
+
+    @classmethod
+    def choose(
+        cls, fmt: Format | None = None, path: str | None = None, fields: Sequence[str] = ()
+    ) -> Output:
+        """There, in this format or else the one that suits the place."""
+        path = None if path == "-" else path
+        if path is not None:
+            return cls(fmt or format_of(path) or "jsonl", path, fields)
+        suits: Format = "table" if _standard_output().isatty() else "jsonl"
+        return cls(fmt or suits, None, fields)
 
     @property
     def is_read_now(self) -> bool:
         """Whether people read the rows as they come."""
-        return self.fmt == "table" and self.path is None and _standard_output().isatty()
-
-    @classmethod
-    def choose(cls, fmt: Format | None = None, path: str | None = None) -> Output:
-        """There, in this format or else the one that suits the place.
-
-        Args:
-            fmt: what `--format` says.
-            path: what `--output` says; `-` is standard output, as is None.
-        """
-        path = None if path == "-" else path
-        if path is not None:
-            return cls(fmt or format_of(path) or "jsonl", path)
-        return cls(fmt or ("table" if _standard_output().isatty() else "jsonl"))
+        return self.format == "table" and self.path is None and _standard_output().isatty()
 
     @contextmanager
     def open(self, columns: Columns) -> Iterator[Rows]:
@@ -271,13 +266,11 @@ class Output:
         `SystemExit` included, leaves what was there before. On standard output the rows written
         before an exception are there; a JSON array then lacks its end.
 
-        Args:
-            columns: the rows' names.
-
         Raises:
-            click.UsageError: it can't be written there.
+            click.UsageError: it can't be written there, or has no such fields.
             OSError: the last rows can't be written.
         """
+        columns = columns.only(self.fields) if self.fields else columns
         with ExitStack() as stack:
             if self.path is None:
                 stream, name = _standard_output().buffer, "standard output"
@@ -286,7 +279,7 @@ class Output:
                 if is_packed(self.path):
                     packed = cast("BinaryIO", gzip.GzipFile("", "wb", fileobj=stream))
                     stream = stack.enter_context(closing_file(packed))
-            rows = _WRITERS[self.fmt](stream, name, columns)
+            rows = _WRITERS[self.format](stream, name, columns)
             try:
                 yield rows
                 rows.end()

@@ -16,7 +16,7 @@ _WINDOWS = 5
 """Whole windows that an estimate looks back on: what other apps take changes."""
 
 
-@attrs.define
+@attrs.frozen
 class _Window:
     """A window of the quota, as this job's first answer in it found it."""
 
@@ -26,6 +26,7 @@ class _Window:
     resets_at: float
 
 
+@attrs.define
 class Pace:
     """How far a job is, and how fast it gets on.
 
@@ -42,29 +43,25 @@ class Pace:
         now: a clock, in seconds.
     """
 
-    def __init__(
-        self,
-        name: str,
-        total: int | None,
-        *,
-        quota: Callable[[], QuotaSnapshot | None],
-        policy: QuotaPolicy,
-        now: Callable[[], float],
-    ) -> None:
-        self.name = name
-        self.total = total
-        self.done = 0
-        self._earlier = self._unrecorded = 0
-        self._quota = quota
-        self._policy = policy
-        self._now = now
-        self._began = now()
-        self._answers = 0
-        self._retries = 0
-        self._waits_until = self._waited = 0.0
-        self._window: _Window | None = None
-        self._whole_windows: deque[int] = deque(maxlen=_WINDOWS)
-        self._first_is_over = False
+    name: str
+    total: int | None
+    quota: Callable[[], QuotaSnapshot | None]
+    policy: QuotaPolicy
+    now: Callable[[], float]
+    done: int = 0
+    _began: float = attrs.field(init=False)
+    _earlier: int = 0
+    _unrecorded: int = 0
+    _answers: int = 0
+    _retries: int = 0
+    _waits_until: float = 0.0
+    _waited: float = 0.0
+    _window: _Window | None = None
+    _is_first: bool = True
+    _whole_windows: deque[int] = attrs.field(factory=lambda: deque(maxlen=_WINDOWS))
+
+    def __attrs_post_init__(self) -> None:
+        self._began = self.now()
 
     def advance(self, count: int) -> None:
         """So many more are done."""
@@ -76,10 +73,10 @@ class Pace:
         self._earlier += count
 
     def watch(self, event: Event) -> None:
-        """Take note of answers, waits and retries."""
+        """Take note of answers, outcomes, waits and retries."""
         if isinstance(event, QuotaWait):
-            until = self._now() + event.seconds
-            self._waited += max(0.0, until - max(self._now(), self._waits_until))
+            until = self.now() + event.seconds
+            self._waited += max(0.0, until - max(self.now(), self._waits_until))
             self._waits_until = max(until, self._waits_until)
         elif isinstance(event, RetryScheduled):
             self._retries += 1
@@ -87,18 +84,17 @@ class Pace:
             self._unrecorded += len(event.outcomes)
         elif isinstance(event, ResponseReceived):
             self._answers += 1
-            if (quota := self._quota()) is not None:
+            if (quota := self.quota()) is not None:
                 self._learn(quota)
 
     def _learn(self, quota: QuotaSnapshot) -> None:
-        resets_at = self._now() + quota.reset_in
-        window = self._window
+        resets_at, window = self.now() + quota.reset_in, self._window
         if window is not None and resets_at < window.resets_at + quota.window / 2:
-            window.resets_at = min(window.resets_at, resets_at)
+            self._window = attrs.evolve(window, resets_at=min(window.resets_at, resets_at))
             return
-        if window is not None and self._first_is_over:
+        if window is not None and not self._is_first:
             self._whole_windows.append(self._reached - window.reached)
-        self._first_is_over = window is not None
+        self._is_first = window is None
         self._window = _Window(self._reached, self._answers - 1, quota.remaining + 1, resets_at)
 
     @property
@@ -108,7 +104,7 @@ class Pace:
     @property
     def rate(self) -> float:
         """Items a second, in this run."""
-        return (self.done - self._earlier) / max(self._now() - self._began, 1e-9)
+        return (self.done - self._earlier) / max(self.now() - self._began, 1e-9)
 
     @property
     def seconds_left(self) -> float | None:
@@ -117,7 +113,7 @@ class Pace:
         if self.total is None or ran <= 0:
             return None
         todo = max(0, self.total - self._reached)
-        quota, window, now = self._quota(), self._window, self._now()
+        quota, window, now = self.quota(), self._window, self.now()
         if quota is None or window is None:
             return todo * (now - self._began) / ran
         waited = self._waited - max(0.0, self._waits_until - now)
@@ -125,7 +121,7 @@ class Pace:
         # Before the first window is over, some answers are not worked up yet.
         before, answers = window.reached - self._earlier, window.answers
         each = before / answers if before and answers else ran / max(self._answers, 1)
-        per_window = min(max(1, int(quota.limit * self._policy.share)) * each, speed * quota.window)
+        per_window = min(max(1, int(quota.limit * self.policy.share)) * each, speed * quota.window)
         left_here = min(window.allowed * each, per_window)
         if self._whole_windows:
             left_here = per_window = max(1, sum(self._whole_windows) / len(self._whole_windows))
@@ -149,7 +145,7 @@ class Pace:
     @property
     def notes(self) -> str:
         """What is left of the quota, how long the job waits for it, and what was tried again."""
-        quota, waiting = self._quota(), self._waits_until - self._now()
+        quota, waiting = self.quota(), self._waits_until - self.now()
         parts = [] if quota is None else [f"quota {quota.remaining:,}/{quota.limit:,}"]
         if waiting > 0:
             parts.append(f"waits {waiting:.0f} s for it" if quota else f"waits {waiting:.0f} s")
@@ -161,7 +157,6 @@ class Pace:
     def line(self) -> str:
         """All of it in one line."""
         total = "" if self.total is None else f" of {self.total:,}"
+        left = f"{self.left} left" if self.left is not None else ""
         parts = [f"{self.name}: {self.done:,}{total}", f"{self.rate:,.0f} a second"]
-        if (left := self.left) is not None:
-            parts.append(f"{left} left")
-        return ", ".join([*parts, *filter(None, [self.notes])])
+        return ", ".join(filter(None, [*parts, left, self.notes]))

@@ -1,18 +1,18 @@
-"""How far a job is: bars for people who watch, a line now and then for those who read later."""
+"""How far a job is: a bar for people who watch, a line now and then for those who read later."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from typing import Any, TypeAlias
 
 import attrs
-from rich.console import RenderableType
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.live import Live
 from rich.text import Text
 
+from bcshopper._cli._output import Rows
 from bcshopper._cli._pace import Pace
 from bcshopper._cli._settings import Settings
 from bcshopper._cli._signals import signals
@@ -24,54 +24,17 @@ Hidden: TypeAlias = Callable[[], AbstractContextManager[Any]]
 
 LINE_EVERY = 10.0
 """Seconds between two lines where there are no bars."""
+_WIDTH = 10
 _SHOW_CURSOR = b"\x1b[?25h\r\n"
 
 
-class _FromPace(ProgressColumn):
-    def __init__(self, read: Callable[[Pace], str]) -> None:
-        super().__init__()
-        self._read = read
-
-    def render(self, task: Task) -> Text:
-        return Text(self._read(task.fields["pace"]))
-
-
-def _share(pace: Pace) -> str:
-    return f"{pace.done:,}/{'?' if pace.total is None else f'{pace.total:,}'}"
-
-
-class _Bar(Progress):
-    """A bar that reads how far the job is whenever it is drawn."""
-
-    def __init__(self, terminal: Terminal, pace: Pace) -> None:
-        super().__init__(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=10),
-            _FromPace(_share),
-            _FromPace(lambda pace: f"{pace.rate:,.0f}/s"),
-            _FromPace(lambda pace: pace.left or "-:--:--"),
-            _FromPace(lambda pace: pace.notes),
-            console=terminal.console,
-            transient=True,
-            redirect_stdout=False,  # data is no business of standard error's console
-        )
-        self._pace = pace
-        self.add_task(pace.name, total=pace.total, pace=pace)
-
-    def get_renderable(self) -> RenderableType:
-        """What is drawn, each time."""
-        for task_id in self.task_ids:
-            self.update(task_id, total=self._pace.total, completed=self._pace.done)
-        return super().get_renderable()
-
-    @contextmanager
-    def hidden(self) -> Iterator[None]:
-        """Out of the way of what is printed meanwhile."""
-        self.stop()
-        try:
-            yield
-        finally:
-            self.start()
+def _bar(pace: Pace) -> Text:
+    total = pace.total or 0
+    full = _WIDTH * pace.done // total if total else 0
+    share = f"{pace.done:,}/{total:,}" if total else f"{pace.done:,}/?"
+    rest = f" {share} {pace.rate:,.0f}/s {pace.left or '-:--:--'} {pace.notes}"
+    bar = [("━" * full, "green"), ("─" * (_WIDTH - full), "bright_black")]
+    return Text.assemble(f"{pace.name} ", *bar, rest, no_wrap=True, overflow="ellipsis")
 
 
 @asynccontextmanager
@@ -81,20 +44,33 @@ async def shown(pace: Pace, terminal: Terminal) -> AsyncIterator[Hidden]:
     Yields:
         A context in which rows may be printed: no bar is in their way.
     """
-    if terminal.shows_bars:
-        signals.last_words = _SHOW_CURSOR
+    if not terminal.shows_bars:
+        ticker = asyncio.create_task(_print_lines(pace))
         try:
-            with _Bar(terminal, pace) as bar:
-                yield bar.hidden if sys.stdout.isatty() else nullcontext
+            yield nullcontext
         finally:
-            signals.last_words = b""
+            ticker.cancel()
+            await asyncio.gather(ticker, return_exceptions=True)
         return
-    ticker = asyncio.create_task(_print_lines(pace))
+    live = Live(
+        get_renderable=lambda: _bar(pace), console=terminal.console, refresh_per_second=10,
+        transient=True, redirect_stdout=False,  # data is no business of standard error's console
+    )  # fmt: skip
+
+    @contextmanager
+    def hidden() -> Iterator[None]:
+        live.stop()
+        try:
+            yield
+        finally:
+            live.start()
+
+    signals.last_words = _SHOW_CURSOR
     try:
-        yield nullcontext
+        with live:
+            yield hidden if sys.stdout.isatty() else nullcontext
     finally:
-        ticker.cancel()
-        await asyncio.gather(ticker, return_exceptions=True)
+        signals.last_words = b""
 
 
 async def _print_lines(pace: Pace) -> None:
@@ -105,17 +81,17 @@ async def _print_lines(pace: Pace) -> None:
 
 @attrs.frozen
 class Work:
-    """A job under way.
-
-    Attributes:
-        session: what it speaks through.
-        pace: how far it is.
-        hidden: a context in which rows may be printed.
-    """
+    """A job under way: what it speaks through, how far it is, and how to print rows meanwhile."""
 
     session: Session
     pace: Pace
     hidden: Hidden
+
+    def print(self, rows: Rows, items: Collection[Any]) -> None:
+        """Write rows; so much more is done."""
+        with self.hidden():
+            rows.write_all(items)
+        self.pace.advance(len(items))
 
 
 @asynccontextmanager
@@ -126,15 +102,7 @@ async def working(
     terminal: Terminal,
     on_event: Callable[[Event], None] = lambda _: None,
 ) -> AsyncIterator[Work]:
-    """Open a session for a job, and show how far it is.
-
-    Args:
-        name: of the job.
-        total: how many items it has; None while that is not known.
-        settings: of the session.
-        terminal: where to show it.
-        on_event: told of every event.
-    """
+    """Open a session for a job of so many items, and show how far it is."""
 
     def listen(event: Event) -> None:
         pace.watch(event)
@@ -142,9 +110,7 @@ async def working(
         on_event(event)
 
     async with settings.session(listen) as session:
-        pace = Pace(
-            name, total, quota=lambda: session.quota, policy=settings.quota,
-            now=asyncio.get_running_loop().time,
-        )  # fmt: skip
+        now = asyncio.get_running_loop().time
+        pace = Pace(name, total, quota=lambda: session.quota, policy=settings.quota, now=now)
         async with shown(pace, terminal) as hidden:
             yield Work(session, pace, hidden)

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import csv
-import gzip
-import io
 import itertools
 import json
 import os
 import re
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import attrs
@@ -21,13 +17,11 @@ import click
 import ijson  # type: ignore[import-untyped]
 import msgspec
 
-from bcshopper._cli._formats import DELIMITERS, Format, format_of, is_packed
-from bcshopper._cli._source import IdKind, Source, standard_input
+from bcshopper._cli._formats import DELIMITERS, Format, format_of
+from bcshopper._cli._source import IdKind, Numbered, Source, Stream
 from bcshopper._cli._terminal import say
 from bcshopper.errors import InvalidInputError
 
-_Numbered: TypeAlias = Iterator[tuple[int, bytes]]
-_Stream: TypeAlias = io.BufferedReader | gzip.GzipFile
 _Pick: TypeAlias = Callable[[object], object]
 
 # What an event means for the depth in a document.
@@ -37,10 +31,6 @@ _DEEPEST = 100
 _LONGEST_LINE = 2**20
 _JSON_PIECE = 2**16
 _MOST_NAMED = 500
-_GLANCE = 100  # bytes
-_GZIP = b"\x1f\x8b"
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_DOCUMENT = re.compile(rb'\s*(\[|\{\s*"(data|meta)"\s*:)')
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
@@ -71,73 +61,25 @@ def open_records(source: Source, kind: IdKind[Any], stack: ExitStack) -> Iterato
     """
     if source.path is None:
         return _arguments(source.arguments)
-    stream = _open(source.path, source.label, stack)
+    stream, fmt = source.open(stack)
     pick = partial(_pick, field=source.name, names=kind.names)
-    match _format(source, stream):
-        case "csv" | "tsv" as fmt:
-            return _rows(_lines(stream, source.label), fmt, source, kind)
+    match fmt:
+        case "csv" | "tsv":
+            return _rows(_lines(stream, source), fmt, source, kind)
         case "json":
-            return _items(stream, source.label, pick)
+            return _items(stream, source, pick)
         case "jsonl":
-            return _texts(_lines(stream, source.label), partial(_picked, pick), ".jsonl")
+            return _texts(_lines(stream, source), partial(_picked, pick), ".jsonl")
         case _:
-            return _texts(_lines(stream, source.label), _id_of, ".txt")
+            return _texts(_lines(stream, source), _id_of, ".txt")
 
 
-def _format(source: Source, stream: _Stream) -> Format | None:
-    """A file's suffix is sure; what is piped in may be JSON, and a whole answer of the API's."""
-    is_sure = format_of(source.path or "") is not None or source.format == "csv"
-    if is_sure or not (source.is_stdin or source.name):
-        return source.format
-    head = _peek(stream).removeprefix(_BYTE_ORDER_MARK)
-    if _DOCUMENT.match(head):
-        return "json"
-    return "jsonl" if head.lstrip().startswith((b"{", b'"')) else source.format
-
-
-def _open(path: str, label: str, stack: ExitStack) -> _Stream:
-    stream: _Stream
-    try:
-        if path == "-":
-            buffer: Any = standard_input().buffer
-            stream = buffer if isinstance(buffer, io.BufferedReader) else io.BufferedReader(buffer)
-        else:
-            stream = stack.enter_context(Path(path).open("rb"))  # noqa: SIM115
-        if is_packed(path) or _peek(stream).startswith(_GZIP):
-            stream = stack.enter_context(gzip.GzipFile(fileobj=stream))
-    except (OSError, ValueError) as error:
-        raise _unreadable(label, error) from None
-    return stream
-
-
-def _peek(stream: _Stream) -> bytes:
-    try:
-        return stream.peek(_GLANCE)
-    except (OSError, EOFError, zlib.error):
-        return b""  # which reading will tell of
-
-
-def _unreadable(label: str, error: Exception) -> click.UsageError:
-    reason = (isinstance(error, OSError) and error.strerror) or error
-    return click.UsageError(f"cannot read {label}: {reason}")
-
-
-def _pieces(stream: _Stream, label: str, longest: int) -> _Numbered:
-    """Whole lines, and pieces of longer ones, with the line's number."""
-    number, mark = 1, _BYTE_ORDER_MARK
-    try:
-        for piece in iter(partial(stream.readline, longest), b""):
-            yield number, piece.removeprefix(mark)
-            number, mark = number + piece.endswith(b"\n"), b""
-    except (OSError, EOFError, zlib.error) as error:
-        raise _unreadable(label, error) from None
-
-
-def _lines(stream: _Stream, label: str) -> _Numbered:
-    for number, line in _pieces(stream, label, _LONGEST_LINE):
+def _lines(stream: Stream, source: Source) -> Numbered:
+    for number, line in source.pieces(stream, _LONGEST_LINE):
         if len(line) == _LONGEST_LINE and not line.endswith(b"\n"):
             raise click.UsageError(
-                f"{label}, line {number}: longer than {_LONGEST_LINE:,} bytes: is this a list?"
+                f"{source.label}, line {number}: longer than {_LONGEST_LINE:,} bytes: "
+                f"is this a list?"
             )
         yield number, line
 
@@ -159,7 +101,7 @@ def _arguments(arguments: Sequence[str]) -> Iterator[Record]:
         yield Record(f"argument {number}", partial(os.fsencode, text), partial(id_of, text))
 
 
-def _texts(lines: _Numbered, value: Callable[[bytes], object], suffix: str) -> Iterator[Record]:
+def _texts(lines: Numbered, value: Callable[[bytes], object], suffix: str) -> Iterator[Record]:
     for number, line in lines:
         if line.strip():
             yield Record(f"line {number}", partial(bytes, line), partial(value, line), suffix)
@@ -223,7 +165,7 @@ def _likely_name(given: Sequence[str], names: Sequence[str]) -> str | None:
 class _ByLine:
     """Gives ijson a line at most, so that the events that come of it are of this line."""
 
-    def __init__(self, pieces: _Numbered) -> None:
+    def __init__(self, pieces: Numbered) -> None:
         self._pieces = pieces
         self.line = 1
 
@@ -234,12 +176,12 @@ class _ByLine:
         return piece
 
 
-def _items(stream: _Stream, label: str, pick: _Pick) -> Iterator[Record]:
+def _items(stream: Stream, of: Source, pick: _Pick) -> Iterator[Record]:
     """An array's, or those of the array `data` in an object, as the API's own answers are.
 
     A document that is malformed can't be read on, so that this is no bad line.
     """
-    source = _ByLine(_pieces(stream, label, _JSON_PIECE))
+    source, label = _ByLine(of.pieces(stream, _JSON_PIECE)), of.label
     try:
         events = ijson.basic_parse(source, use_float=True)
         if not _find_array(events):
@@ -282,7 +224,7 @@ def _find_array(events: Iterator[tuple[str, Any]]) -> bool:
     return event == "start_array"
 
 
-def _rows(lines: _Numbered, fmt: Format, source: Source, kind: IdKind[Any]) -> Iterator[Record]:
+def _rows(lines: Numbered, fmt: Format, source: Source, kind: IdKind[Any]) -> Iterator[Record]:
     """Rows of CSV; one of several lines has the place of the first."""
     line, taken = 0, list[bytes]()
     first = next(lines, (1, b""))

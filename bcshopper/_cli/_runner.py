@@ -10,13 +10,15 @@ import sys
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from enum import IntEnum
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import click
 
 from bcshopper._cli._signals import INTERRUPTED, signals
 from bcshopper._cli._terminal import fail
 from bcshopper.errors import AuthenticationError, BCShopperError, PermissionDeniedError
+
+T = TypeVar("T")
 
 
 class Exit(IntEnum):
@@ -30,6 +32,13 @@ class Exit(IntEnum):
     UNREAD = 141
 
 
+# A path that was given can't be used; other failures are of the machine.
+_OF_THE_PATH = frozenset({
+    errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG,
+    errno.ELOOP, errno.EROFS,
+})  # fmt: skip
+
+
 class CommandError(Exception):
     """What ends a command, in words, with its exit code."""
 
@@ -38,38 +47,34 @@ class CommandError(Exception):
         self.code = code
 
 
-# A path that was given can't be used; other failures are of the machine.
-_OF_THE_PATH = frozenset({
-    errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG,
-    errno.ELOOP, errno.EROFS,
-})  # fmt: skip
-
-
 def end_with(code: Exit) -> NoReturn:
     """End the command, all that there is to say being said."""
     raise click.exceptions.Exit(code)
 
 
-def run(job: Coroutine[Any, Any, None]) -> None:
+def run(job: Coroutine[Any, Any, T]) -> T:
     """Run a job. An interrupt cancels it, so that it ends in its own way.
 
     Raises:
         KeyboardInterrupt: it was interrupted.
     """
-    with signals.cancelling() as on_interrupt, suppress(asyncio.CancelledError):
 
-        async def main() -> None:
-            task, loop = asyncio.current_task(), asyncio.get_running_loop()
-            assert task is not None  # noqa: S101 - asyncio.run has made one
+    async def main() -> T:
+        task, loop = asyncio.current_task(), asyncio.get_running_loop()
+        assert task is not None  # noqa: S101 - asyncio.run has made one
 
-            def cancel() -> None:
-                with suppress(RuntimeError):  # the loop is closed: the job has ended
-                    loop.call_soon_threadsafe(task.cancel)
+        def cancel() -> None:
+            with suppress(RuntimeError):  # the loop is closed: the job has ended
+                loop.call_soon_threadsafe(task.cancel)
 
-            on_interrupt(cancel)
-            await job
+        on_interrupt(cancel)
+        return await job
 
-        asyncio.run(main())
+    with signals.cancelling() as on_interrupt:
+        try:
+            return asyncio.run(main())
+        except asyncio.CancelledError:
+            raise KeyboardInterrupt from None
 
 
 @contextmanager
@@ -84,7 +89,8 @@ def failures_in_words() -> Iterator[None]:
     except BCShopperError as error:
         code, reason = Exit.API, str(error)
     except BrokenPipeError:  # nobody reads any more, which is no fault
-        _drop_what_is_unwritten()
+        # Python would complain of what is unwritten at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         end_with(Exit.UNREAD)
     except OSError as error:
         code = Exit.USAGE if error.filename and error.errno in _OF_THE_PATH else Exit.API
@@ -97,10 +103,3 @@ def failures_in_words() -> Iterator[None]:
         return
     fail(reason)
     end_with(code)
-
-
-def _drop_what_is_unwritten() -> None:
-    """Python would complain of it at the end."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, sys.stdout.fileno())
-    os.close(null)

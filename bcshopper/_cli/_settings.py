@@ -29,26 +29,25 @@ from bcshopper.sandbox import Sandbox
 CONFIG_FILE = Path(click.get_app_dir("bcshopper")) / "config.toml"
 SANDBOX = {"customers": 1000, "profiles": 100}
 
+# What options and the config file may say: which store, and what `Session` takes besides.
 ACCOUNT = ("store_hash", "base_url")
-"""What says which store, as options and the config file have it."""
 QUOTA = ("share", "pacing", "max_wait", "shared")
 LIMITS = ("concurrency", "timeout", "retries", *QUOTA)
-"""What else both have; the library checks it."""
 TOKEN_KEYS = ("token_env", "token_file", "token_command")
 
 _READABLE_BY_OTHERS = stat.S_IRGRP | stat.S_IROTH
 
 
+class CredentialsError(CommandError):
+    """The account is not known, or its token can't be had; the text says what to do."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, Exit.CREDENTIALS)
+
+
 @attrs.frozen
 class Settings:
-    """What a command runs with.
-
-    Attributes:
-        store_hash: the store.
-        access_token: its token.
-        base_url: the API's address.
-        limits: other arguments of `Session`.
-    """
+    """What a command runs with: a store, its token, the API's address, and limits of `Session`."""
 
     store_hash: str
     access_token: Secret
@@ -70,15 +69,13 @@ class Settings:
         """A session with these settings.
 
         Raises:
-            CommandError: the store hash or the token can't be one.
+            CredentialsError: the store hash or the token can't be one.
         """
+        store, token, url = self.store_hash, self.access_token, self.base_url
         try:
-            return Session(
-                self.store_hash, self.access_token, base_url=self.base_url,
-                on_event=on_event, **self.limits,
-            )  # fmt: skip
+            return Session(store, token, base_url=url, on_event=on_event, **self.limits)
         except InvalidInputError as error:
-            raise CommandError(str(error), Exit.CREDENTIALS) from None
+            raise CredentialsError(str(error)) from None
 
 
 @contextmanager
@@ -88,45 +85,42 @@ def choose_settings(options: Mapping[str, Any]) -> Iterator[Settings]:
     Raises:
         click.UsageError: the config file, a name in it, a limit, the address or a combination of
             options is wrong.
-        CommandError: the account is not known, or its token can't be had.
+        CredentialsError: something is missing, or can't be what it should be.
     """
-    which = {"store": "store_hash", "base-url": "base_url", "profile": "profile"}
-    for option, name in which.items():
+    for option, name in ("store", "store_hash"), ("base-url", "base_url"), ("profile", "profile"):
         if options.get(name) == "":  # of a shell variable that is not set
             raise click.UsageError(f"--{option} is empty")
         if options.get("sandbox") and name in options:
             raise click.UsageError(f"--sandbox is a store of its own: leave out --{option}")
-    if not options.get("sandbox"):
+    if options.get("sandbox"):
+        with Sandbox(customers=SANDBOX["customers"], profiles=SANDBOX["profiles"]) as store:
+            limits = _limits(options, {}, store.url)
+            yield Settings(store.store_hash, Secret(store.access_token), store.url, limits)
+    else:
         settings = _find_settings(options)
         settings.session()  # refuses what can't be, before anything else is read
         yield settings
-        return
-    with Sandbox(customers=SANDBOX["customers"], profiles=SANDBOX["profiles"]) as store:
-        limits = _limits(options, {}, store.url)
-        yield Settings(store.store_hash, Secret(store.access_token), store.url, limits)
 
 
 def _find_settings(options: Mapping[str, Any]) -> Settings:
     """Options first, then the named profile, then the environment, then the profile `default`."""
     name = options.get("profile") or os.environ.get("BCSHOPPER_PROFILE")
+    profile: Mapping[str, Any] = {}
     if name is not None:
         profile = _read_profile(name)
-    elif "BIGCOMMERCE_STORE_HASH" in os.environ or "store_hash" in options:
-        profile = {}
-    else:
+    elif "BIGCOMMERCE_STORE_HASH" not in os.environ and "store_hash" not in options:
         profile = _read_profile("default") if os.path.exists(CONFIG_FILE) else {}  # noqa: PTH110
-    from_env = {} if name is not None else {k: os.environ.get(f"BIGCOMMERCE_{k.upper()}")
-                                            for k in ACCOUNT}  # fmt: skip
-    store_hash, base_url = (
-        options.get(key) or profile.get(key) or from_env.get(key) for key in ACCOUNT
-    )
+
+    def find(key: str) -> Any:
+        by_env = None if name is not None else os.environ.get(f"BIGCOMMERCE_{key.upper()}")
+        return options.get(key) or profile.get(key) or by_env
+
+    store_hash, base_url = find("store_hash"), str(find("base_url") or DEFAULT_BASE_URL)
     if not store_hash:
-        raise CommandError(
+        raise CredentialsError(
             f"which store? Set BIGCOMMERCE_STORE_HASH, or give --store, "
-            f"or --profile with a section of {CONFIG_FILE}",
-            Exit.CREDENTIALS,
+            f"or --profile with a section of {CONFIG_FILE}"
         )
-    base_url = str(base_url or DEFAULT_BASE_URL)
     return Settings(store_hash, _token(profile), base_url, _limits(options, profile, base_url))
 
 
@@ -138,8 +132,7 @@ def _limits(options: Mapping[str, Any], profile: Mapping[str, Any], url: str) ->
             if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
                 raise InvalidInputError(f"retries must be a whole number from 0, not {retries!r}")
             given["retry"] = RetryPolicy(attempts=retries + 1)
-        quota = {name: given.pop(name) for name in QUOTA if name in given}
-        given["quota"] = QuotaPolicy(**quota)
+        given["quota"] = QuotaPolicy(**{name: given.pop(name) for name in QUOTA if name in given})
         Session("x", "x", base_url=url, **given)
     except InvalidInputError as error:
         words = str(error).replace("QuotaPolicy(shared=...)", "shared")
@@ -155,6 +148,7 @@ def read_profiles() -> Mapping[str, Any]:
     """The sections of the config file, by name.
 
     Raises:
+        FileNotFoundError: there is none.
         click.UsageError: it can't be read.
     """
     try:
@@ -173,19 +167,18 @@ def _read_profile(name: str) -> Mapping[str, Any]:
         raise click.UsageError(
             f"profile {name!r} would be a section of {CONFIG_FILE}, which does not exist"
         ) from None
-    if not isinstance(profiles.get(name), dict):
+    profile = profiles.get(name)
+    if not isinstance(profile, dict):
         known = ", ".join(profiles) or "none"
         raise click.UsageError(f"{CONFIG_FILE} has no section [profiles.{name}]; there is: {known}")
-    profile: dict[str, Any] = profiles[name]
-    tokens, keys = ", ".join(TOKEN_KEYS), {*ACCOUNT, *LIMITS, *TOKEN_KEYS}
-    wrong = None
-    if unknown := [key for key in profile if key not in keys]:
-        wrong = f"{unknown[0]!r} is not known; there are {', '.join(sorted(keys))}"
-        if unknown[0] in {"token", "access_token"}:
-            wrong = f"the token itself does not belong in this file; give one of {tokens}"
+    keys, tokens = sorted({*ACCOUNT, *LIMITS, *TOKEN_KEYS}), ", ".join(TOKEN_KEYS)
+    unknown = next((key for key in profile if key not in keys), None)
+    wrong = unknown and f"{unknown!r} is not known; there are {', '.join(keys)}"
+    if unknown in {"token", "access_token"}:
+        wrong = f"the token itself does not belong in this file; give one of {tokens}"
     elif sum(key in profile for key in TOKEN_KEYS) > 1:
         wrong = f"give only one of {tokens}"
-    if wrong is not None:
+    if wrong:
         raise click.UsageError(f"{CONFIG_FILE}, profile {name}: {wrong}")
     return profile
 
@@ -196,12 +189,9 @@ def _token(profile: Mapping[str, Any]) -> Secret:
     if "token_command" in profile:
         return _ask(profile["token_command"])
     name = str(profile.get("token_env", "BIGCOMMERCE_ACCESS_TOKEN"))
-    token = os.environ.get(name)
-    if not token:
-        raise CommandError(
-            f"set the environment variable {name} to the store's access token", Exit.CREDENTIALS
-        )
-    return Secret(token)
+    if token := os.environ.get(name):
+        return Secret(token)
+    raise CredentialsError(f"set the environment variable {name} to the store's access token")
 
 
 def _read_token(path: Path) -> Secret:
@@ -212,7 +202,7 @@ def _read_token(path: Path) -> Secret:
                 warn(f"token_file {path} can be read by others: chmod 600 it, if it is yours")
             return Secret(file.read().strip())
     except (OSError, ValueError) as error:
-        raise CommandError(f"token_file can't be read: {error}", Exit.CREDENTIALS) from None
+        raise CredentialsError(f"token_file can't be read: {error}") from None
 
 
 def _ask(command: object) -> Secret:
@@ -229,7 +219,7 @@ def _ask(command: object) -> Secret:
             words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=False
         )
     except (OSError, ValueError) as error:
-        raise CommandError(f"{what} can't be run: {error}", Exit.CREDENTIALS) from None
+        raise CredentialsError(f"{what} can't be run: {error}") from None
     if done.returncode:
-        raise CommandError(f"{what} failed with code {done.returncode}", Exit.CREDENTIALS)
+        raise CredentialsError(f"{what} failed with code {done.returncode}")
     return Secret(done.stdout.decode(errors="replace").strip())

@@ -9,8 +9,6 @@ from contextlib import contextmanager
 
 INTERRUPTED = 130
 """The exit code, as a shell has it for a program that SIGINT ends."""
-
-
 _OURS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -40,13 +38,9 @@ class Signals:
 
     @contextmanager
     def cancelling(self) -> Iterator[Callable[[Callable[[], None]], None]]:
-        """In the block, the first interrupt raises nothing; it makes the block's work end.
+        """In the block, the first interrupt raises nothing but makes the block's work end.
 
-        Yields:
-            Takes what makes the work end.
-
-        Raises:
-            KeyboardInterrupt: at the block's end, if there was an interrupt.
+        Yields what takes the way to end it. Raises `KeyboardInterrupt` at the block's end.
         """
 
         def set_cancel(cancel: Callable[[], None]) -> None:

@@ -1,23 +1,35 @@
-"""Where ids come from, what they are, and in which format they are written there."""
+"""Where ids come from, what they are, and the lines that hold them."""
 
 from __future__ import annotations
 
+import gzip
+import io
+import re
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
-from typing import Generic, TextIO, TypeVar
+from typing import Any, Generic, TextIO, TypeAlias, TypeVar
 from uuid import UUID
 
 import attrs
 import click
 
 from bcshopper import _inputs
-from bcshopper._cli._formats import Format, format_of, split
+from bcshopper._cli._formats import Format, format_of, is_packed, split
 
 T = TypeVar("T")
+Stream: TypeAlias = io.BufferedReader | gzip.GzipFile
+Numbered: TypeAlias = Iterator[tuple[int, bytes]]
 
 _MOST_DIGITS = 100
+_GLANCE = 100  # bytes
+_GZIP = b"\x1f\x8b"
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_READ_ERRORS = (OSError, EOFError, ValueError, zlib.error)
+_DOCUMENT = re.compile(rb'\s*(\[|\{\s*"(data|meta)"\s*:)')
 
 
 @attrs.frozen
@@ -70,6 +82,40 @@ class Source:
         """What messages call it."""
         return "<stdin>" if self.is_stdin else self.path or "arguments"
 
+    def open(self, stack: ExitStack) -> tuple[Stream, Format | None]:
+        """The bytes, unpacked, and their format: what is piped in may be JSON."""
+        path = str(self.path)
+        is_sure = format_of(path) is not None or self.format == "csv"
+        try:
+            if self.is_stdin:
+                stream = _standard_stream()
+            else:
+                stream = stack.enter_context(Path(path).open("rb"))  # noqa: SIM115
+            if is_packed(path) or stream.peek(_GLANCE).startswith(_GZIP):
+                stream = stack.enter_context(gzip.GzipFile(fileobj=stream))
+            if is_sure or not (self.is_stdin or self.name):
+                return stream, self.format
+            head = stream.peek(_GLANCE).removeprefix(_BYTE_ORDER_MARK)
+        except _READ_ERRORS as error:
+            raise self._unreadable(error) from None
+        if _DOCUMENT.match(head):
+            return stream, "json"
+        return stream, "jsonl" if head.lstrip().startswith((b"{", b'"')) else self.format
+
+    def pieces(self, stream: Stream, longest: int) -> Numbered:
+        """Whole lines, and pieces of longer ones, with the line's number."""
+        number, mark = 1, _BYTE_ORDER_MARK
+        try:
+            for piece in iter(partial(stream.readline, longest), b""):
+                yield number, piece.removeprefix(mark)
+                number, mark = number + piece.endswith(b"\n"), b""
+        except _READ_ERRORS as error:
+            raise self._unreadable(error) from None
+
+    def _unreadable(self, error: Exception) -> click.UsageError:
+        reason = (isinstance(error, OSError) and error.strerror) or error
+        return click.UsageError(f"cannot read {self.label}: {reason}")
+
     def rejects_path(self, suffix: str) -> Path:
         """The file of the bad lines: beside a file, else in the working folder.
 
@@ -106,7 +152,7 @@ def choose_source(
         raise click.UsageError("--column and --field are for files and standard input")
     if arguments:
         return Source(arguments, None)
-    if path is None and standard_input().isatty():
+    if path is None and _standard_input().isatty():
         raise click.UsageError("give ids as arguments, with --from FILE, or on standard input")
     path = path or "-"
     fmt = format_of(path)
@@ -117,8 +163,13 @@ def choose_source(
     return Source((), path, fmt, name)
 
 
-def standard_input() -> TextIO:
+def _standard_input() -> TextIO:
     stdin: TextIO | None = sys.stdin
     if stdin is None:
         raise click.UsageError("standard input is closed: give ids as arguments or with --from")
     return stdin
+
+
+def _standard_stream() -> Stream:
+    buffer: Any = _standard_input().buffer
+    return buffer if isinstance(buffer, io.BufferedReader) else io.BufferedReader(buffer)

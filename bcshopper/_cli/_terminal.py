@@ -13,6 +13,7 @@ from rich.console import Console
 from bcshopper.events import Event, ResponseReceived
 
 _log = logging.getLogger("bcshopper.cli")
+_LEVELS = [logging.WARNING, logging.INFO, logging.DEBUG]
 
 
 class Terminal:
@@ -27,19 +28,15 @@ class Terminal:
         self.console = Console(stderr=True, no_color=options.get("no_color") or None)
         quiet, as_json = options.get("quiet", False), options.get("log_json", False)
         self.shows_bars = self.console.is_terminal and not quiet and not as_json
-        handler = _ConsoleHandler(self.console)
-        plain = _PlainFormatter("%(levelname)s: %(message)s")
-        handler.setFormatter(_JSONFormatter() if as_json else plain)
         logger = logging.getLogger("bcshopper")
-        logger.handlers = [handler]
+        logger.handlers = [_Handler(self.console, as_json=as_json)]
         logger.propagate = False
-        levels = [logging.WARNING, logging.INFO, logging.DEBUG]
-        level = levels[min(options.get("verbose", 0), 2)]
-        logger.setLevel(logging.ERROR if quiet else level)
-        _log.setLevel(logging.ERROR if quiet else min(level, logging.INFO))
+        verbose = options.get("verbose", 0)
+        level = logging.ERROR if quiet else _LEVELS[min(verbose, 2)]
+        logger.setLevel(level)
+        _log.setLevel(level if quiet else min(level, logging.INFO))
         # What is tried again may come right; what does not is told as a failure.
-        retries = logging.getLogger("bcshopper.transport")
-        retries.setLevel(logging.NOTSET if options.get("verbose") else logging.ERROR)
+        logging.getLogger("bcshopper.transport").setLevel(0 if verbose else logging.ERROR)
 
 
 def say(message: str, **fields: Any) -> None:
@@ -57,15 +54,6 @@ def fail(message: str) -> None:
     _log.error(message)
 
 
-def visible(text: str) -> str:
-    """Text that moves no cursor and begins no line, whoever wrote it."""
-    if text.isprintable():
-        return text
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
-    )
-
-
 def log_response(event: Event) -> None:
     """With `-vv`, a line for each answer."""
     if isinstance(event, ResponseReceived):
@@ -75,34 +63,37 @@ def log_response(event: Event) -> None:
         )  # fmt: skip
 
 
-class _ConsoleHandler(logging.Handler):
-    """Lines that keep clear of the bars."""
+def visible(text: str) -> str:
+    """Text that moves no cursor and begins no line, whoever wrote it."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
 
-    def __init__(self, console: Console) -> None:
+
+class _Handler(logging.Handler):
+    """Lines for people, which keep clear of the bars, or one JSON object a line."""
+
+    def __init__(self, console: Console, *, as_json: bool) -> None:
         super().__init__()
         self._console = console
+        self._as_json = as_json
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            text = "\n".join(map(visible, self.format(record).split("\n")))
+            text = self._json(record) if self._as_json else self._plain(record)
+            text = "\n".join(map(visible, text.split("\n")))
             self._console.print(text, markup=False, highlight=False, soft_wrap=True)
         except Exception:  # noqa: BLE001 - as every handler of the standard library
             self.handleError(record)
 
+    def _plain(self, record: logging.LogRecord) -> str:
+        # What the command itself says needs no label.
+        is_ours = record.name == _log.name and record.levelno == logging.INFO
+        return self.format(record) if is_ours else f"{record.levelname}: {self.format(record)}"
 
-class _PlainFormatter(logging.Formatter):
-    """What the command itself says needs no label."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        if record.name == _log.name and record.levelno == logging.INFO:
-            return record.getMessage()
-        return super().format(record)
-
-
-class _JSONFormatter(logging.Formatter):
-    """One object a line."""
-
-    def format(self, record: logging.LogRecord) -> str:
+    def _json(self, record: logging.LogRecord) -> str:
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -111,5 +102,5 @@ class _JSONFormatter(logging.Formatter):
             **getattr(record, "fields", {}),
         }
         if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
+            line["exception"] = logging.Formatter().formatException(record.exc_info)
         return json.dumps(line)
