@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import shutil
 import signal
 import sqlite3
@@ -387,11 +388,12 @@ def test_a_journal_is_looked_into_while_the_job_runs(sandbox, journal, tmp_path)
             shown = bcshopper("journal", "show", *options, journal)
             assert shown.returncode in {0, 2}, shown.stderr
             assert not shown.returncode or "is no journal of a job" in shown.stderr
-        seen.append(shown)
+            seen.append(shown.stdout)
     _, err = process.communicate()
     assert process.returncode == 0, err
     assert "300 created" in err
-    assert len(seen) > 1
+    assert any(re.search(r"running: \d+ a second, 0:00:0\d left\n", text) for text in seen), seen
+    assert "running" not in bcshopper("journal", "show", journal).stdout
 
 
 def test_a_plan_leaves_no_journal_and_tells_of_an_open_one(sandbox, journal, tmp_path):

@@ -13,16 +13,19 @@ import click
 from click.shell_completion import get_completion_class
 
 from bcshopper._cli import _options as options
+from bcshopper._cli._config import add_profile, config
 from bcshopper._cli._demo import run_demo
+from bcshopper._cli._doctor import examine, show_json, show_line
 from bcshopper._cli._files import check_distinct
 from bcshopper._cli._input import Rejects, read_ids
 from bcshopper._cli._job import RESULTS, Verb, Writing, chunks, open_ids, print_plan, write_all
 from bcshopper._cli._journal import Job, Journal
 from bcshopper._cli._options import Context, Ids, examples
 from bcshopper._cli._output import LOOKUPS, PROFILES, QUOTAS, REQUESTS, Output, Rows
+from bcshopper._cli._pace import clock
 from bcshopper._cli._progress import working
 from bcshopper._cli._runner import CommandError, Exit, end_with, run
-from bcshopper._cli._settings import SANDBOX, Settings, choose_settings
+from bcshopper._cli._settings import CONFIG_FILE, SANDBOX, Settings, choose_settings
 from bcshopper._cli._source import CUSTOMER_IDS, PROFILE_IDS, IdKind
 from bcshopper._cli._summary import Summary
 from bcshopper._cli._terminal import Terminal, fail, log_response, say
@@ -391,6 +394,32 @@ def show(file: Path, *, failed: bool) -> None:
         for status in Status:
             if counts[status]:
                 click.echo(f"  {counts[status]:,} {status.value}")
+        if (pace := book.pace_now()) is not None:
+            rate, left = pace
+            click.echo(f"running: {rate:,.0f} a second, {clock(left)} left")
+
+
+@bcshopper.command(**examples("bcshopper doctor", "bcshopper --profile staging doctor --json"))
+@click.option("--json", "as_json", is_flag=True, help="As JSON lines, for programs.")
+@click.pass_obj
+def doctor(context: Context, *, as_json: bool) -> None:
+    """Check token, scope, plan, quota, clock, speed and Redis, and say what to do."""
+    with choose_settings({"retries": 0, **context.options}) as settings:
+        if code := run(examine(settings, show_json if as_json else show_line)):
+            end_with(Exit(code))
+
+
+bcshopper.add_command(config)
+
+
+@config.command(**examples("bcshopper config init", "bcshopper --profile staging config init"))
+@click.pass_context
+def init(ctx: click.Context) -> None:
+    """Ask for an account, write it to the config file, and check it."""
+    name = add_profile(ctx.obj)
+    say(f"profile {name!r} is in {CONFIG_FILE}")
+    ctx.obj.options = {"profile": name}
+    ctx.invoke(doctor, as_json=False)
 
 
 @bcshopper.command(**examples("bcshopper demo --customers 20000"))

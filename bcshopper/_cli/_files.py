@@ -114,6 +114,17 @@ def open_locked(path: Path) -> BinaryIO:
         file.close()
 
 
+def is_locked(path: Path) -> bool:
+    """Whether a command that is running has the file."""
+    with suppress(FileNotFoundError), path.open("rb") as file:
+        try:
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 @contextmanager
 def closing_file(file: BinaryIO) -> Iterator[BinaryIO]:
     try:

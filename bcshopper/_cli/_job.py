@@ -6,7 +6,6 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing, contextmanager, suppress
-from datetime import timedelta
 from itertools import islice
 from typing import Any, Literal, TypeAlias, TypeVar
 from uuid import UUID
@@ -21,6 +20,7 @@ from bcshopper._cli._output import (
     Output,
     Rows,
 )
+from bcshopper._cli._pace import clock
 from bcshopper._cli._progress import working
 from bcshopper._cli._runner import run
 from bcshopper._cli._settings import Settings
@@ -93,6 +93,7 @@ async def write_ids(job: Writing, rows: Rows) -> None:
     total = job.journal.total
     async with working(job.verb, total, job.settings, job.terminal, on_event) as work:
         profiles = work.session.shopper_profiles
+        job.journal.pace = lambda: (work.pace.rate, work.pace.seconds_left)
         try:
             for earlier in chunks(job.journal.outcomes(RESULTS), MAX_PER_WRITE):
                 work.pace.resume(len(earlier))
@@ -263,7 +264,7 @@ def print_plan(
     for name, limit in _QUOTAS.items():
         windows = requests / max(1, int(limit * settings.quota.share))
         if windows > 1:
-            say(f"with the quota of {name}, that takes {timedelta(seconds=round(windows * 30))}")
+            say(f"with the quota of {name}, that takes {clock(windows * 30)}")
     if requests > _MOST_PRINTED and not every and output.path is None:
         say("to see them, give --verbose, or --output FILE")
         return

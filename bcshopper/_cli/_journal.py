@@ -6,8 +6,9 @@ import hashlib
 import os
 import sqlite3
 import threading
+import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +17,7 @@ from uuid import UUID
 
 import attrs
 
-from bcshopper._cli._files import OURS_ALONE, InUseError, beside, open_locked
+from bcshopper._cli._files import OURS_ALONE, InUseError, beside, is_locked, open_locked
 from bcshopper._cli._runner import CommandError, Exit
 from bcshopper._outcomes import Outcome, Status
 from bcshopper.errors import BCShopperError
@@ -33,7 +34,7 @@ _BLOCK = 1000
 _TABLES = """
 CREATE TABLE job (
     base_url TEXT NOT NULL, store_hash TEXT NOT NULL, verb TEXT NOT NULL,
-    input BLOB NOT NULL, started TEXT NOT NULL
+    input BLOB NOT NULL, started TEXT NOT NULL, rate REAL, seconds_left REAL, noted REAL
 );
 CREATE TABLE items (
     position INTEGER PRIMARY KEY, item UNIQUE NOT NULL, status TEXT, profile_id BLOB, error TEXT
@@ -74,11 +75,15 @@ class Journal:
         path: the file; None: one that lasts as long as the object, without the price of syncing.
         reads_only: whether it is only looked into, whoever is at work on it.
 
+    Attributes:
+        pace: tells items a second and seconds left, to be noted with every outcome.
+
     Raises:
         JournalError: it is no journal, or in use.
     """
 
     def __init__(self, path: Path | None, *, reads_only: bool = False) -> None:
+        self.pace: Callable[[], tuple[float, float | None]] = lambda: (0.0, None)
         self._path = path
         self._lock = threading.Lock()
         self._positions: dict[Item, int] = {}
@@ -195,7 +200,7 @@ class Journal:
                 ((digest.add(item),) for item in items),
             )
             row = (*attrs.astuple(job), digest.value, self._clock.isoformat())
-            self._db.execute("INSERT INTO job VALUES (?, ?, ?, ?, ?)", row)
+            self._db.execute("INSERT INTO job VALUES (?, ?, ?, ?, ?, NULL, NULL, NULL)", row)
             self._db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
             self._db.execute(f"PRAGMA user_version = {_FORMAT}")
 
@@ -293,6 +298,17 @@ class Journal:
                     "UPDATE items SET status = ?, profile_id = ?, error = ? WHERE position = ?",
                     rows,
                 )
+                note = (*self.pace(), time.time())
+                self._db.execute("UPDATE job SET rate = ?, seconds_left = ?, noted = ?", note)
+
+    def pace_now(self) -> tuple[float, float] | None:
+        """Items a second and seconds left of the job, if it is running and could tell."""
+        with self._lock:
+            row = self._db.execute("SELECT rate, seconds_left, noted FROM job").fetchone()
+        if self._path is None or None in row or not is_locked(beside(self._path, "lock")):
+            return None
+        rate, seconds_left, noted = row
+        return rate, max(0.0, seconds_left - (time.time() - noted))
 
     def _row(self, outcome: Outcome[Item]) -> tuple[str, bytes | None, str | None, int]:
         created_at = None if outcome.profile is None else outcome.profile.created_at

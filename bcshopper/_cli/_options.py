@@ -147,9 +147,13 @@ def prints(command: Callable[..., None]) -> Callable[..., None]:
         "--output", "output_path", metavar="FILE", type=FILE,
         help="Write there, whole or not at all; the suffix tells the format.",
     )  # fmt: skip
+    @click.option("--fields", metavar="NAMES", help="Only these columns, as id,customer_id.")
     @functools.wraps(command)
-    def wrapped(*args: Any, fmt: Format | None, output_path: str | None, **kwargs: Any) -> None:
-        command(*args, output=Output.choose(fmt, output_path), **kwargs)
+    def wrapped(
+        *args: Any, fmt: Format | None, output_path: str | None, fields: str | None, **kwargs: Any
+    ) -> None:
+        names = [] if fields is None else [name.strip() for name in fields.split(",")]
+        command(*args, output=Output.choose(fmt, output_path, names), **kwargs)
 
     return wrapped
 

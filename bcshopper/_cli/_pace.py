@@ -16,6 +16,11 @@ _WINDOWS = 5
 """Whole windows that an estimate looks back on: what other apps take changes."""
 
 
+def clock(seconds: float) -> str:
+    """A time as a clock has it."""
+    return str(timedelta(seconds=round(seconds)))
+
+
 @attrs.frozen
 class _Window:
     """A window of the quota, as this job's first answer in it found it."""
@@ -140,7 +145,7 @@ class Pace:
     def left(self) -> str | None:
         """The time left as a clock has it."""
         seconds = self.seconds_left
-        return None if seconds is None else str(timedelta(seconds=round(seconds)))
+        return None if seconds is None else clock(seconds)
 
     @property
     def notes(self) -> str:

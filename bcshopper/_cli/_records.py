@@ -188,8 +188,7 @@ def _items(stream: Stream, of: Source, pick: _Pick) -> Iterator[Record]:
             raise click.UsageError(
                 f"{label} is no JSON array of ids or of objects, nor an object whose 'data' is one"
             )
-        depth = count = 0
-        where, builder = label, ijson.ObjectBuilder()
+        depth, count, where, builder = 0, 0, "", ijson.ObjectBuilder()
         for event, value in events:
             if depth == 0:
                 if event == "end_array":
