@@ -14,6 +14,7 @@ from multidict import CIMultiDict
 from bcshopper._inputs import a_number, check_count, check_number
 from bcshopper.errors import InvalidInputError
 from bcshopper.sandbox._paths import fits
+from bcshopper.sandbox._rules import LONGEST
 from bcshopper.sandbox._store import Store
 
 Body = Literal["json", "problem", "html", "empty"]
@@ -31,7 +32,7 @@ _BODIES: Mapping[Body, tuple[str, bytes]] = {
     "html": ("text/html", b"<html><body><h1>%d</h1>a proxy's page</body></html>"),
     "empty": ("application/json", b""),
 }
-_SECONDS = a_number(least=0, most=365 * 24 * 3600)  # asyncio takes no timer without end
+_SECONDS = a_number(least=0, most=LONGEST)
 
 
 def _refuse(name: str, wanted: str, value: object) -> NoReturn:

@@ -134,7 +134,7 @@ class Server:
         crowded = most is not None and self.record.in_flight > most
         resource = path.partition("/")[0]
         spent = self.quota is not None and not self.quota.admit(self._clock(), resource)
-        delay = fault.latency + self._rng.random() * fault.jitter
+        delay = self._rules.latency + fault.latency + self._rng.random() * fault.jitter
         if delay:
             await asyncio.sleep(delay)
         if fault.change is not None:
