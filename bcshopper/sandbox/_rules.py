@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from typing import Any, Literal, get_args, get_type_hints
 
 import attrs
@@ -55,6 +55,8 @@ class Rules:
             `dead`: the connection stays open, but the next request on it is cut unread.
         max_concurrent: requests at once; more are answered 429 without headers. None: any number.
         latency: seconds that every answer takes longer.
+        webhooks_twice: the fraction of webhooks that are delivered again although they have
+            arrived.
 
     Raises:
         InvalidInputError: a field has a value that can't be.
@@ -86,15 +88,17 @@ class Rules:
     keep_alive: Literal["kept", "closed", "dead"] = "kept"
     max_concurrent: int | None = None
     latency: float = 0.0
+    webhooks_twice: float = attrs.field(default=0.0, validator=a_number(least=0, most=1))
 
     def __attrs_post_init__(self) -> None:
-        for name, kind in _kinds(type(self)).items():
+        for name, kind in kinds().items():
             _check(name, getattr(self, name), kind)
 
 
-@lru_cache(maxsize=1)
-def _kinds(rules: type[Rules]) -> dict[str, Any]:
-    return get_type_hints(rules)
+@cache
+def kinds() -> dict[str, Any]:
+    """What kind of value each field has."""
+    return get_type_hints(Rules)
 
 
 def _check(name: str, value: object, kind: Any) -> None:
