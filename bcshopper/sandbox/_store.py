@@ -203,7 +203,7 @@ class Store:
             for segment in self.segments_of(profile_id):
                 segment.members.discard(profile_id)
             self.profiles.discard(profile_id)
-            self.customers[profile.customer_id] = None
+            self._take_from([profile.customer_id])
 
     def delete_oldest(self, count: int) -> list[UUID]:
         """Delete the first profiles of the list."""
@@ -219,7 +219,11 @@ class Store:
         for segment in self.segments.values():
             segment.members.clear()
         self.profiles.clear()
-        self.customers.update(dict.fromkeys(holders))
+        self._take_from(holders)
+
+    def _take_from(self, holders: Iterable[int]) -> None:
+        # A customer who was deleted before the profile does not come back.
+        self.customers.update(dict.fromkeys(i for i in holders if i in self.customers))
 
     def page(self, number: int, limit: int, *, links: bool, newest_first: bool = False) -> bytes:
         """One page of the list of profiles as the API answers it."""
