@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -41,6 +40,7 @@ from bcshopper._cli._parameters import (
 )
 from bcshopper._cli._rejects import open_rejects, refuse
 from bcshopper._cli._runner import Exit, run
+from bcshopper._cli._serve import serve, serve_options
 from bcshopper._cli._settings import (
     SANDBOX_CUSTOMERS,
     SANDBOX_PROFILES,
@@ -55,7 +55,6 @@ from bcshopper._outcomes import GOOD, Status
 from bcshopper._profiles import ProfileRequests
 from bcshopper._transport import Request
 from bcshopper._version import __version__
-from bcshopper.sandbox import Sandbox
 
 
 @click.group(
@@ -381,7 +380,13 @@ def demo(context: Context, *, customers: int) -> None:
     run(run_demo(customers, context.terminal))
 
 
-@bcshopper.command(**examples("bcshopper sandbox --port 0 --customers 100000"))
+@bcshopper.command(
+    **examples(
+        "bcshopper sandbox --port 0 --customers 100000",
+        "bcshopper sandbox --quota 150 --fault 'cut applied=true method=POST nth=3'",
+        "bcshopper sandbox --state store.json --webhooks http://127.0.0.1:8081/webhooks",
+    )
+)
 @click.option(
     "--port", default=8080, show_default=True, type=click.IntRange(0, 65535),
     help="0 picks a free one.",
@@ -390,18 +395,10 @@ def demo(context: Context, *, customers: int) -> None:
     "--customers", default=SANDBOX_CUSTOMERS, show_default=True, type=click.IntRange(min=0)
 )
 @click.option("--profiles", default=SANDBOX_PROFILES, show_default=True, type=click.IntRange(min=0))
-def sandbox(port: int, customers: int, profiles: int) -> None:
-    """Serve an embedded store until interrupted."""
-
-    async def job() -> None:
-        async with Sandbox(customers=customers, profiles=profiles, port=port) as store:
-            click.echo(f"export BIGCOMMERCE_BASE_URL={store.url}")
-            click.echo(f"export BIGCOMMERCE_STORE_HASH={store.store_hash}")
-            click.echo(f"export BIGCOMMERCE_ACCESS_TOKEN={store.access_token}")
-            sys.stdout.flush()
-            await asyncio.Event().wait()
-
-    run(job())
+@serve_options
+def sandbox(**options: Any) -> None:
+    """Serve an embedded store until interrupted; see its page at /_sandbox/."""
+    run(serve(**options))
 
 
 @bcshopper.command(

@@ -12,6 +12,7 @@ from typing import Self, Unpack
 from bcshopper._session import Session, SessionSettings
 from bcshopper.sandbox._admin import Admin
 from bcshopper.sandbox._api import API
+from bcshopper.sandbox._documents import convert
 from bcshopper.sandbox._faults import Fault, Faults
 from bcshopper.sandbox._past import Past
 from bcshopper.sandbox._record import LoggedRequest, Record
@@ -19,7 +20,7 @@ from bcshopper.sandbox._rules import Rules
 from bcshopper.sandbox._seed import Seed, plant
 from bcshopper.sandbox._server import Server
 from bcshopper.sandbox._store import Look, Store
-from bcshopper.sandbox._webhooks import Webhooks
+from bcshopper.sandbox._webhooks import SECRET, Webhooks
 
 __all__ = ["Fault", "Faults", "LoggedRequest", "Record", "Rules", "Sandbox", "Store"]
 
@@ -63,13 +64,13 @@ class Sandbox:
         seed: int = 0,
         admin: bool = True,
         webhooks: str | None = None,
-        webhook_secret: str = "c2FuZGJveC1zZWNyZXQ=",  # noqa: S107 - guards nothing else
+        webhook_secret: str = SECRET,
     ) -> None:
         self.store_hash = "sandbox"
         self.access_token = "sandbox-token"  # noqa: S105 - opens nothing else
         self.read_only_token = "sandbox-read-only-token"  # noqa: S105
         self.webhook_secret = webhook_secret
-        self._start = Seed(customers, profiles)
+        self._starts = [Seed(customers, profiles)]
         self._rules = rules
         self._port = port
         self._seed = seed
@@ -137,6 +138,17 @@ class Sandbox:
         self.store.add_customers(customers)
         self.store.add_profiles(profiles)
 
+    def begin_with(self, document: object) -> None:
+        """Add what a seed of the admin API says, now and after each `reset`.
+
+        Raises:
+            InvalidInputError: it is no seed, or contradicts itself or the store.
+        """
+        seed = convert(document, Seed)
+        plant(self.store, seed)
+        self._starts.append(seed)
+        self._settle()
+
     def reset(self) -> None:
         """Make store and rules as they were at the start, and forget faults and record."""
         self._rng.seed(self._seed)
@@ -150,7 +162,12 @@ class Sandbox:
         return self._server.now()
 
     def _fill(self) -> None:
-        plant(self.store, self._start)
+        for seed in self._starts:
+            plant(self.store, seed)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Let what there is have been there for ever."""
         self._past.forget()
         if self._webhooks is not None:
             self._webhooks.forget()

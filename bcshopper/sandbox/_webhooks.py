@@ -19,6 +19,9 @@ from bcshopper._inputs import shown
 from bcshopper.errors import InvalidInputError
 from bcshopper.sandbox._rules import Rules
 
+SECRET = "c2FuZGJveC1zZWNyZXQ="  # noqa: S105 - guards nothing
+"""The key of webhooks if no other is given."""
+
 _AT_ONCE = 10  # deliveries under way
 _PATIENCE = aiohttp.ClientTimeout(total=10.0)
 _FIRST_RETRY, _SLOWEST_RETRY = 1.0, 600.0  # seconds; the real ones begin with a minute
@@ -34,14 +37,14 @@ class _Event:
         body: what it tells.
         noted_at: when it was due first, in seconds on the event loop's clock.
         wait: seconds between its last two tries.
-        arrived: whether it was taken.
+        times: how often it has yet to be taken.
     """
 
     id: str
     body: bytes
     noted_at: float | None = None
     wait: float = 0.0
-    arrived: bool = False
+    times: int = 1
 
 
 class Webhooks:
@@ -83,7 +86,7 @@ class Webhooks:
 
     @property
     def waiting(self) -> int:
-        """Events that have not arrived yet."""
+        """Events that have not arrived yet, or not as often as they shall."""
         return len(self._open)
 
     def note(self, verb: str, customer_id: int) -> None:
@@ -100,6 +103,8 @@ class Webhooks:
             "producer": self._producer,
         }
         event = self._open[digest] = _Event(digest, json.dumps(document).encode())
+        if self._rng.random() < self._rules().webhooks_twice:
+            event.times = 2
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._due.put_nowait, event)
 
@@ -114,12 +119,14 @@ class Webhooks:
             event.noted_at = None  # the clock is another one
             self._due.put_nowait(event)
         try:
+            # A kept connection may be dead by the time of the next event.
+            fresh = aiohttp.TCPConnector(force_close=True)
             async with (
-                aiohttp.ClientSession(timeout=_PATIENCE) as http,
-                asyncio.TaskGroup() as all_,
+                aiohttp.ClientSession(connector=fresh, timeout=_PATIENCE) as http,
+                asyncio.TaskGroup() as group,
             ):
                 for _ in range(_AT_ONCE):
-                    all_.create_task(self._deliver(http))
+                    group.create_task(self._deliver(http))
         finally:
             self._loop = None
 
@@ -127,15 +134,16 @@ class Webhooks:
         loop = asyncio.get_running_loop()
         while True:
             event = await self._due.get()
-            if not event.arrived and event.id not in self._open:
+            if event.id not in self._open:
                 continue  # forgotten
             event.noted_at = loop.time() if event.noted_at is None else event.noted_at
             if await self._send(http, event):
                 self.delivered += 1
-                self._open.pop(event.id, None)
-                if self._rng.random() < self._rules().webhooks_twice and not event.arrived:
+                event.times -= 1
+                if event.times:
                     loop.call_later(_FIRST_RETRY, self._due.put_nowait, event)
-                event.arrived = True
+                else:
+                    self._open.pop(event.id, None)
                 continue
             self.failed += 1
             if loop.time() - event.noted_at > _GIVE_UP:

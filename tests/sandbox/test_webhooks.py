@@ -124,6 +124,7 @@ async def look(sandbox):
         return (await answer.json())["webhooks"]
 
 
+@pytest.mark.thousands
 async def test_after_two_days_it_is_lost():
     """As the API does it; that is counted."""
     receiver = Receiver()
