@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -25,6 +24,7 @@ from bcshopper._cli._output import LOOKUPS, PROFILES, QUOTAS, REQUESTS, Output, 
 from bcshopper._cli._pace import clock
 from bcshopper._cli._progress import working
 from bcshopper._cli._runner import CommandError, Exit, end_with, run
+from bcshopper._cli._serve import serve, serve_options
 from bcshopper._cli._settings import CONFIG_FILE, SANDBOX, Settings, choose_settings
 from bcshopper._cli._source import CUSTOMER_IDS, PROFILE_IDS, IdKind
 from bcshopper._cli._summary import Summary
@@ -37,7 +37,6 @@ from bcshopper._quota import QuotaSnapshot
 from bcshopper._transport import Effect, effect_of
 from bcshopper._version import __version__
 from bcshopper.errors import BCShopperError
-from bcshopper.sandbox import Sandbox
 
 T = TypeVar("T")
 _LOOKED_UP_AT_ONCE = 10 * MAX_LIMIT
@@ -430,25 +429,23 @@ def demo(context: Context, *, customers: int) -> None:
     run(run_demo(customers, context.terminal))
 
 
-@bcshopper.command(**examples("bcshopper sandbox --port 0 --customers 100000"))
+@bcshopper.command(
+    **examples(
+        "bcshopper sandbox --port 0 --customers 100000",
+        "bcshopper sandbox --quota 150 --fault 'cut applied=true method=POST nth=3'",
+        "bcshopper sandbox --state store.json --webhooks http://127.0.0.1:8081/webhooks",
+    )
+)
 @click.option(
     "--port", default=8080, show_default=True, type=click.IntRange(0, 65535),
     help="0 picks a free one.",
 )  # fmt: skip
 @click.option("--customers", default=SANDBOX["customers"], show_default=True, type=options.COUNT)
 @click.option("--profiles", default=SANDBOX["profiles"], show_default=True, type=options.COUNT)
-def sandbox(port: int, customers: int, profiles: int) -> None:
-    """Serve an embedded store until interrupted."""
-
-    async def job() -> None:
-        async with Sandbox(customers=customers, profiles=profiles, port=port) as store:
-            click.echo(f"export BIGCOMMERCE_BASE_URL={store.url}")
-            click.echo(f"export BIGCOMMERCE_STORE_HASH={store.store_hash}")
-            click.echo(f"export BIGCOMMERCE_ACCESS_TOKEN={store.access_token}")
-            sys.stdout.flush()
-            await asyncio.Event().wait()
-
-    run(job())
+@serve_options
+def sandbox(**given: Any) -> None:
+    """Serve an embedded store until interrupted; see its page at /_sandbox/."""
+    run(serve(**given))
 
 
 @bcshopper.command(

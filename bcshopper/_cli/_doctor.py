@@ -19,8 +19,8 @@ from yarl import URL
 from bcshopper._cli._runner import Exit
 from bcshopper._cli._settings import Settings
 from bcshopper._cli._terminal import log_response
-from bcshopper._transport import Reply, Request
 from bcshopper._session import Session
+from bcshopper._transport import Reply, Request
 from bcshopper.errors import APIError, AuthenticationError, BCShopperError, PermissionDeniedError
 
 _CLOCK = 30.0

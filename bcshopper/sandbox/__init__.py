@@ -10,13 +10,17 @@ from types import TracebackType
 from typing import Self, Unpack
 
 from bcshopper._session import Session, SessionSettings
+from bcshopper.sandbox._admin import Admin
 from bcshopper.sandbox._api import API
+from bcshopper.sandbox._documents import convert
 from bcshopper.sandbox._faults import Fault, Faults
 from bcshopper.sandbox._past import Past
 from bcshopper.sandbox._record import LoggedRequest, Record
 from bcshopper.sandbox._rules import Rules
+from bcshopper.sandbox._seed import Seed, plant
 from bcshopper.sandbox._server import Server
 from bcshopper.sandbox._store import Look, Store
+from bcshopper.sandbox._webhooks import SECRET, Webhooks
 
 __all__ = ["Fault", "Faults", "LoggedRequest", "Record", "Rules", "Sandbox", "Store"]
 
@@ -35,6 +39,10 @@ class Sandbox:
         rules: how the store behaves.
         port: where to listen; 0 picks a free port.
         seed: of everything random, profile ids included.
+        admin: whether the admin API and the page are served below `/_sandbox/`, for this machine.
+        webhooks: the URL that gets `store/customer/created` and `deleted` when customers come
+            and go; seeds tell of those that they add, the start and `reset` of nobody.
+        webhook_secret: the key that these are signed with, in base64.
 
     Attributes:
         store: its customers, profiles and segments, to look at and to change.
@@ -43,6 +51,7 @@ class Sandbox:
         store_hash: the store's hash.
         access_token: a token that may read and write.
         read_only_token: a token that may only read, and that not the members of segments.
+        webhook_secret: the key that webhooks are signed with, in base64.
     """
 
     def __init__(
@@ -53,12 +62,15 @@ class Sandbox:
         rules: Rules = Rules(),  # noqa: B008 - frozen
         port: int = 0,
         seed: int = 0,
+        admin: bool = True,
+        webhooks: str | None = None,
+        webhook_secret: str = SECRET,
     ) -> None:
         self.store_hash = "sandbox"
         self.access_token = "sandbox-token"  # noqa: S105 - opens nothing else
         self.read_only_token = "sandbox-read-only-token"  # noqa: S105
-        self._customers = customers
-        self._profiles = profiles
+        self.webhook_secret = webhook_secret
+        self._starts = [Seed(customers, profiles)]
         self._rules = rules
         self._port = port
         self._seed = seed
@@ -74,6 +86,18 @@ class Sandbox:
             rules=rules,
             rng=self._rng,
         )
+        self._webhooks: Webhooks | None = None
+        if webhooks is not None:
+            self._webhooks = Webhooks(
+                webhooks,
+                webhook_secret,
+                producer=f"stores/{self.store_hash}",
+                rules=lambda: self.rules,
+                seed=seed,
+            )
+        if admin:
+            self._server.admin = Admin(self, self._server, self._webhooks).handle
+        self._delivery: asyncio.Task[None] | None = None
         self._thread: threading.Thread | None = None
         self._ended = Future[None]()
         self._fill()
@@ -82,6 +106,17 @@ class Sandbox:
     def store(self) -> Store:
         """The store's customers, profiles and segments."""
         return self._api.store
+
+    @property
+    def rules(self) -> Rules:
+        """How the store behaves; to set it begins a new quota window, `reset` brings it back."""
+        return self._server.rules
+
+    @rules.setter
+    def rules(self, rules: Rules) -> None:
+        self._api.rules = rules
+        self._past.lag = rules.lag
+        self._server.follow(rules)
 
     @property
     def record(self) -> Record:
@@ -103,20 +138,40 @@ class Sandbox:
         self.store.add_customers(customers)
         self.store.add_profiles(profiles)
 
+    def begin_with(self, document: object) -> None:
+        """Add what a seed of the admin API says, now and after each `reset`.
+
+        Raises:
+            InvalidInputError: it is no seed, or contradicts itself or the store.
+        """
+        seed = convert(document, Seed)
+        plant(self.store, seed)
+        self._starts.append(seed)
+        self._settle()
+
     def reset(self) -> None:
-        """Make the store as it was at the start, and forget faults and record."""
+        """Make store and rules as they were at the start, and forget faults and record."""
         self._rng.seed(self._seed)
         self._api.store = Store(self._rng, self._past)
         self.faults.clear()
-        self._server.reset()
+        self._server.forget()
+        self.rules = self._rules
         self._fill()
 
     def _now(self) -> float:
         return self._server.now()
 
     def _fill(self) -> None:
-        self.seed(customers=self._customers, profiles=self._profiles)
+        for seed in self._starts:
+            plant(self.store, seed)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Let what there is have been there for ever."""
         self._past.forget()
+        if self._webhooks is not None:
+            self._webhooks.forget()
+            self.store.customers.watch = self._webhooks.note
 
     def spend(self, count: int) -> None:
         """Use up some of the window's quota, as the store's other apps do."""
@@ -126,10 +181,17 @@ class Sandbox:
         """Listen; `async with` does it."""
         self._past.forget()  # its times are those of another clock
         self._port = await self._server.start(self._port)
+        if self._webhooks is not None:
+            self._delivery = asyncio.create_task(self._webhooks.run())
 
     async def stop(self) -> None:
         """Stop listening and cut what is under way."""
+        if self._delivery is not None:
+            self._delivery.cancel()
+            await asyncio.wait([self._delivery])
         await self._server.stop()
+        if self._delivery is not None and not self._delivery.cancelled():
+            self._delivery.result()
 
     async def __aenter__(self) -> Self:
         await self.start()

@@ -11,9 +11,10 @@ from typing import Any, Literal, NoReturn, get_args
 import attrs
 from multidict import CIMultiDict
 
-from bcshopper._inputs import a_number, check_count, check_number
+from bcshopper._inputs import a_number, check_count, check_kind, check_number
 from bcshopper.errors import InvalidInputError
 from bcshopper.sandbox._paths import fits
+from bcshopper.sandbox._rules import LONGEST
 from bcshopper.sandbox._store import Store
 
 Body = Literal["json", "problem", "html", "empty"]
@@ -31,7 +32,7 @@ _BODIES: Mapping[Body, tuple[str, bytes]] = {
     "html": ("text/html", b"<html><body><h1>%d</h1>a proxy's page</body></html>"),
     "empty": ("application/json", b""),
 }
-_SECONDS = a_number(least=0, most=365 * 24 * 3600)  # asyncio takes no timer without end
+_SECONDS = a_number(least=0, most=LONGEST)
 
 
 def _refuse(name: str, wanted: str, value: object) -> NoReturn:
@@ -41,6 +42,18 @@ def _refuse(name: str, wanted: str, value: object) -> NoReturn:
 def _status(_: object, field: attrs.Attribute[Any], value: object) -> None:
     if value is not None and (not isinstance(value, int) or value not in range(200, 600)):
         _refuse(field.name, "an HTTP status from 200 to 599", value)
+
+
+def _headers(_: object, field: attrs.Attribute[Any], value: Mapping[object, object]) -> None:
+    for name, text in value.items():
+        if not (isinstance(name, str) and re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name)):
+            _refuse(field.name, "named as HTTP has it", name)
+        if not (isinstance(text, str) and re.fullmatch(r"[^\0\r\n]*", text)):
+            _refuse(field.name, "text of one line each", text)
+
+
+def _a(kind: type) -> Callable[[object, attrs.Attribute[Any], object], None]:
+    return lambda _, field, value: check_kind(field.name, value, kind)
 
 
 def _one_of(*values: object) -> Callable[[object, attrs.Attribute[Any], object], None]:
@@ -94,9 +107,9 @@ class Fault:
     jitter: float = attrs.field(default=0.0, validator=_SECONDS)
     change: Callable[[Store], object] | None = None
     status: int | None = attrs.field(default=None, validator=_status)
-    headers: Mapping[str, str] = attrs.field(factory=dict[str, str])
-    body: bytes = b""
-    applied: bool = True
+    headers: Mapping[str, str] = attrs.field(factory=dict[str, str], validator=_headers)
+    body: bytes = attrs.field(default=b"", validator=_a(bytes))
+    applied: bool = attrs.field(default=True, validator=_a(bool))
     lands_after: float = attrs.field(default=0.0, validator=_SECONDS)
     failing: Failing | None = None
     ending: Ending = attrs.field(default="whole", validator=_one_of(*get_args(Ending)))
@@ -193,6 +206,7 @@ class Fault:
     @classmethod
     def garbage(cls, *, size: int = 256, seed: int = 0) -> Fault:
         """Do what was asked, and answer with random bytes."""
+        check_count("size", size, most=2**24)
         noise = random.Random(seed).randbytes(size)  # noqa: S311 - to be repeatable
         return cls.answer(200, noise)
 
@@ -243,6 +257,11 @@ class Faults:
     def unused(self) -> list[Fault]:
         """The faults that were queued and have met no request: their test has tested nothing."""
         return list(self._queue)
+
+    @property
+    def rule_count(self) -> int:
+        """How many rules there are, those that are used up included."""
+        return len(self._rules)
 
     def queue(self, *faults: Fault) -> None:
         """One fault for each of the next requests, whatever they are."""

@@ -14,32 +14,35 @@ class Past(Generic[T]):
     Args:
         lag: for how many seconds.
         clock: tells the time in seconds.
+
+    Attributes:
+        lag: for how many seconds; it may be changed.
     """
 
     def __init__(self, lag: float, clock: Callable[[], float]) -> None:
-        self._lag = lag
+        self.lag = lag
         self._clock = clock
         self._before: dict[int, list[tuple[float, T]]] = {}
 
     def note(self, key: int, look: Callable[[int], T]) -> None:
         """Keep what a thing looks like, right before it changes."""
-        if self._lag <= 0:
+        if self.lag <= 0:
             return
         now = self._clock()
-        recent = [(at, value) for at, value in self._before.get(key, ()) if at + self._lag > now]
+        recent = [(at, value) for at, value in self._before.get(key, ()) if at + self.lag > now]
         self._before[key] = [*recent, (now, look(key))]
 
     def seen(self, key: int, look: Callable[[int], T]) -> T:
         """What a thing looked like `lag` seconds ago: as now, if it has not changed since."""
         for at, value in self._before.get(key, ()):
-            if at + self._lag > self._clock():
+            if at + self.lag > self._clock():
                 return value
         return look(key)
 
     def recent(self) -> list[int]:
         """What has changed within the lag; what had changed before is dropped."""
         now = self._clock()
-        for key in [k for k, past in self._before.items() if past[-1][0] + self._lag <= now]:
+        for key in [k for k, past in self._before.items() if past[-1][0] + self.lag <= now]:
             del self._before[key]
         return list(self._before)
 

@@ -1,6 +1,8 @@
-"""Paths below `/v3/`, and patterns of them."""
+"""Paths below `/v3/`, patterns of them, and those of the admin API."""
 
 from __future__ import annotations
+
+ADMIN = "/_sandbox/"
 
 
 def fits(pattern: str, path: str) -> bool:
@@ -9,3 +11,8 @@ def fits(pattern: str, path: str) -> bool:
     return len(parts) == len(wanted) and all(
         w in {"*", p} for w, p in zip(wanted, parts, strict=True)
     )
+
+
+def is_admin(path: str) -> bool:
+    """Whether a whole path is not the store's but the sandbox's own."""
+    return path.startswith(ADMIN) or path == ADMIN.rstrip("/")

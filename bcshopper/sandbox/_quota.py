@@ -103,6 +103,11 @@ class Quota:
         window.add(1, now)
         return True
 
+    def windows(self, now: float) -> dict[str, tuple[int, float]]:
+        """For each resource with a quota of its own, else for all: used, and seconds until more."""
+        windows = self._windows or {"store": self._rest}
+        return {name: (w.used(now), max(0.0, w.left(now))) for name, w in windows.items()}
+
     def headers(self, now: float, resource: str = "", *, spent: bool = False) -> dict[str, str]:
         """The four headers that every answer carries, and what one more that refuses may carry."""
         window = self._windows.get(resource, self._rest)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import islice
 
 import attrs
 
@@ -22,6 +23,7 @@ class LoggedRequest:
         body: its body.
         at: when it came, in seconds on the event loop's clock.
         status: the answer's status; None while, or if, there is none.
+        took: seconds until it had ended, with or without an answer; None while it is under way.
     """
 
     method: str
@@ -31,12 +33,17 @@ class LoggedRequest:
     body: bytes
     at: float
     status: int | None = None
+    took: float | None = None
 
 
 class Record:
     """What the sandbox has seen.
 
+    Args:
+        first: the number of the first request to come.
+
     Attributes:
+        first: the number of the first request.
         requests: the last 10,000 requests, oldest first.
         counts: how many there were in all, by method and path below `/v3/`, such as
             `("POST", "shopper-profiles")` or `("GET", "segments/*/shopper-profiles")`.
@@ -45,12 +52,24 @@ class Record:
         peak: the most that were ever under way at once.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, first: int = 1) -> None:
+        self.first = first
         self.requests: deque[LoggedRequest] = deque(maxlen=_LOG_LENGTH)
         self.counts: Counter[tuple[str, str]] = Counter()
         self.statuses: Counter[int] = Counter()
         self.in_flight = 0
         self.peak = 0
+
+    @property
+    def last(self) -> int:
+        """The number of the newest request; one less than `first` if there is none."""
+        return self.first + self.counts.total() - 1
+
+    def since(self, number: int) -> Iterator[tuple[int, LoggedRequest]]:
+        """The kept requests with a higher number, and these numbers."""
+        oldest = self.last - len(self.requests) + 1
+        start = max(0, number + 1 - oldest)
+        return enumerate(islice(self.requests, start, None), oldest + start)
 
     def add(self, request: LoggedRequest, path: str) -> None:
         """Note a request, which is under way from now on, and count it under a path."""
@@ -63,3 +82,8 @@ class Record:
         """Note the status of its answer."""
         request.status = status
         self.statuses[status] += 1
+
+    def ended(self, request: LoggedRequest, now: float) -> None:
+        """Note that it is no longer under way."""
+        request.took = now - request.at
+        self.in_flight -= 1

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from functools import cache
+from typing import Any, Literal, get_args, get_type_hints
 
 import attrs
+
+from bcshopper._inputs import a_number, check_count, check_number, shown
+from bcshopper.errors import InvalidInputError
+
+LONGEST = 365 * 24 * 3600.0
+"""Seconds; asyncio takes no timer without end."""
 
 
 @attrs.frozen(kw_only=True)
@@ -47,6 +54,12 @@ class Rules:
         keep_alive: `kept`; `closed` after each answer, though the answer does not say so; or
             `dead`: the connection stays open, but the next request on it is cut unread.
         max_concurrent: requests at once; more are answered 429 without headers. None: any number.
+        latency: seconds that every answer takes longer.
+        webhooks_twice: the fraction of webhooks that are delivered again although they have
+            arrived.
+
+    Raises:
+        InvalidInputError: a field has a value that can't be.
     """
 
     feature: bool = True
@@ -66,7 +79,7 @@ class Rules:
     lag: float = 0.0
     quota: int | None = None
     quota_per: Literal["store", "resource"] = "store"
-    window: float = 30.0
+    window: float = attrs.field(default=30.0, validator=a_number(above=0, most=LONGEST))
     windows: Literal["fixed", "sliding"] = "fixed"
     reset_error: float = 0.0
     reset_in: Literal["milliseconds", "seconds"] = "milliseconds"
@@ -74,3 +87,30 @@ class Rules:
     gzip: bool = False
     keep_alive: Literal["kept", "closed", "dead"] = "kept"
     max_concurrent: int | None = None
+    latency: float = 0.0
+    webhooks_twice: float = attrs.field(default=0.0, validator=a_number(least=0, most=1))
+
+    def __attrs_post_init__(self) -> None:
+        for name, kind in kinds().items():
+            _check(name, getattr(self, name), kind)
+
+
+@cache
+def kinds() -> dict[str, Any]:
+    """What kind of value each field has."""
+    return get_type_hints(Rules)
+
+
+def _check(name: str, value: object, kind: Any) -> None:
+    """Refuse what is not of its annotated kind; a whole number is from 1, another from 0."""
+    values = get_args(kind)
+    if type(None) in values:
+        if value is not None:
+            _check(name, value, values[0])
+    elif kind is int:
+        check_count(name, value)
+    elif kind is float:
+        check_number(name, value, least=0, most=LONGEST)
+    elif not isinstance(value, bool) if kind is bool else value not in values:
+        wanted = "True or False" if kind is bool else f"one of {', '.join(values)}"
+        raise InvalidInputError(f"{name} must be {wanted}, not {shown(value)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from weakref import WeakSet
 
@@ -17,6 +17,7 @@ from bcshopper.sandbox._answers import Answer, Call, problem
 from bcshopper.sandbox._api import API, RESOURCES, needs_modify, pattern_of
 from bcshopper.sandbox._faults import Fault, Faults
 from bcshopper.sandbox._http import Listener, abort, read_body, send
+from bcshopper.sandbox._paths import is_admin
 from bcshopper.sandbox._quota import Quota
 from bcshopper.sandbox._record import LoggedRequest, Record
 from bcshopper.sandbox._rules import Rules
@@ -25,8 +26,19 @@ _SLOWEST_CLOSE = 1.0
 _MAX_URL = 2048  # characters, percent-encoded
 
 
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
 class Server:
-    """Serves one store."""
+    """Serves one store.
+
+    Attributes:
+        prefix: of the paths that are the store's.
+        rules: how the store behaves.
+        quota: what it has left; None if it has none.
+        record: what came.
+        admin: answers what is below `/_sandbox/`; None: like any path that is unknown.
+    """
 
     def __init__(
         self,
@@ -40,21 +52,25 @@ class Server:
     ) -> None:
         self.faults = faults
         self.api = api
-        self._rules = rules
         self._tokens = tokens
-        self._prefix = f"/stores/{store_hash}/v3/"
+        self.prefix = f"/stores/{store_hash}/v3/"
         self._rng = rng
         self._runner: web.ServerRunner | None = None
         self._handlers: set[asyncio.Task[object]] = set()
         self._used = WeakSet[asyncio.Transport]()
-        self.reset()
         self._clock: Callable[[], float] = time.monotonic
-
-    def reset(self) -> None:
-        """Begin a new record, and a new quota window with the next request."""
-        rules = self._rules
+        self.admin: Handler | None = None
         self.record = Record()
+        self.follow(rules)
+
+    def follow(self, rules: Rules) -> None:
+        """Behave so from now on, with a new quota window from the next request on."""
+        self.rules = rules
         self.quota = None if rules.quota is None else Quota(rules.quota, rules, RESOURCES)
+
+    def forget(self) -> None:
+        """Begin a new record, whose numbers go on."""
+        self.record = Record(self.record.last + 1)
 
     def now(self) -> float:
         """Seconds on the event loop's clock."""
@@ -90,12 +106,14 @@ class Server:
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         self._own(asyncio.current_task())
-        if self._rules.keep_alive == "dead" and request.transport is not None:
+        if self.admin is not None and is_admin(request.path):
+            return await self.admin(request)
+        if self.rules.keep_alive == "dead" and request.transport is not None:
             if request.transport in self._used:
                 return abort(request)
             self._used.add(request.transport)
         body = await read_body(request)
-        path = request.path.removeprefix(self._prefix)
+        path = request.path.removeprefix(self.prefix)
         record, logged = self.record, self._log(request, body)
         record.add(logged, pattern_of(path))
         try:
@@ -103,11 +121,11 @@ class Server:
             answer = await self._answer(request, path, body, fault)
             if fault.ending != "cut":
                 record.answered(logged, answer.status)
-            closed = self._rules.keep_alive == "closed"
-            packed = self._rules.gzip and "Content-Encoding" not in answer.headers
+            closed = self.rules.keep_alive == "closed"
+            packed = self.rules.gzip and "Content-Encoding" not in answer.headers
             return await send(request, answer, fault.ending, packed=packed, closed=closed)
         finally:
-            record.in_flight -= 1
+            record.ended(logged, self._clock())
 
     def _log(self, request: web.BaseRequest, body: bytes | Answer) -> LoggedRequest:
         return LoggedRequest(
@@ -130,11 +148,11 @@ class Server:
     async def _answer(
         self, request: web.BaseRequest, path: str, body: bytes | Answer, fault: Fault
     ) -> Answer:
-        most = self._rules.max_concurrent
+        most = self.rules.max_concurrent
         crowded = most is not None and self.record.in_flight > most
         resource = path.partition("/")[0]
         spent = self.quota is not None and not self.quota.admit(self._clock(), resource)
-        delay = fault.latency + self._rng.random() * fault.jitter
+        delay = self.rules.latency + fault.latency + self._rng.random() * fault.jitter
         if delay:
             await asyncio.sleep(delay)
         if fault.change is not None:
@@ -167,12 +185,12 @@ class Server:
             self.api.answer(path, call)
 
     def _refusal(self, request: web.BaseRequest, path: str) -> Answer | None:
-        if not request.path.startswith(self._prefix):
+        if not request.path.startswith(self.prefix):
             return problem(
-                404, f"no such store or resource: {request.path}; the sandbox serves {self._prefix}"
+                404, f"no such store or resource: {request.path}; the sandbox serves {self.prefix}"
             )
         length = len("http://") + len(request.host) + len(request.raw_path)
-        if length > _MAX_URL and self._rules.above_max_ids == "refuse":
+        if length > _MAX_URL and self.rules.above_max_ids == "refuse":
             return problem(414, f"a URL has at most {_MAX_URL} characters, not {length}")
         may_write = self._tokens.get(request.headers.get("X-Auth-Token", ""))
         if may_write is None:

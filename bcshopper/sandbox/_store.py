@@ -6,7 +6,7 @@ import json
 import random
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from datetime import UTC, datetime
 from typing import Self
 from uuid import UUID
@@ -23,23 +23,29 @@ class Customers(MutableMapping[int, UUID | None]):
 
     Attributes:
         ids: all customer ids, ascending; not to be changed.
+        watch: is told who was `created` or `deleted`.
     """
 
     def __init__(self) -> None:
         self.ids: list[int] = []
+        self.watch: Callable[[str, int], None] = lambda *_: None
         self._profile_ids: dict[int, UUID | None] = {}
 
     def __getitem__(self, customer_id: int) -> UUID | None:
         return self._profile_ids[customer_id]
 
     def __setitem__(self, customer_id: int, profile_id: UUID | None) -> None:
-        if customer_id not in self._profile_ids:
+        is_new = customer_id not in self._profile_ids
+        if is_new:
             insort(self.ids, customer_id)
         self._profile_ids[customer_id] = profile_id
+        if is_new:
+            self.watch("created", customer_id)
 
     def __delitem__(self, customer_id: int) -> None:
         del self._profile_ids[customer_id]
         del self.ids[bisect_left(self.ids, customer_id)]
+        self.watch("deleted", customer_id)
 
     def __ior__(self, more: Mapping[int, UUID | None]) -> Self:
         self.update(more)
@@ -108,11 +114,24 @@ class Store:
     def add_customers(self, count: int) -> list[int]:
         """Register customers; their ids go on from the highest."""
         first = (self.customers.ids or [0])[-1] + 1
-        ids = list(range(first, first + count))
+        return self.register(range(first, first + count))
+
+    def register(self, customer_ids: Iterable[int]) -> list[int]:
+        """Register customers with these ids, as far as there are none; returns the new ones."""
+        ids = [i for i in dict.fromkeys(customer_ids) if i not in self.customers]
         self._note(ids)
         self.customers.update(dict.fromkeys(ids))
         self.touch(ids)
         return ids
+
+    def delete_customers(self, customer_ids: Iterable[int]) -> None:
+        """Delete customers with their profiles; those that do not exist are ignored."""
+        for customer_id in customer_ids:
+            if customer_id in self.customers:
+                self._note([customer_id])
+                profile_id = self.customers[customer_id]
+                self.delete([] if profile_id is None else [profile_id])
+                del self.customers[customer_id]
 
     def touch(self, customer_ids: Iterable[int], *, at: datetime | None = None) -> None:
         """Let customers have been modified now, or at another time."""
@@ -148,10 +167,16 @@ class Store:
 
     # ------------------------------------------------------------ profiles
 
-    def create(self, customer_id: int, *, created_at: datetime | None = None) -> ShopperProfile:
+    def create(
+        self,
+        customer_id: int,
+        *,
+        created_at: datetime | None = None,
+        profile_id: UUID | None = None,
+    ) -> ShopperProfile:
         """Give a customer, who must have none, a profile; of now, if no other time is given."""
         now = _whole_second(created_at)
-        profile = ShopperProfile(self._new_id(), customer_id, now, now)
+        profile = ShopperProfile(profile_id or self._new_id(), customer_id, now, now)
         self._note([customer_id])
         self.customers[customer_id] = profile.id
         stamp = _stamp(now)
@@ -178,7 +203,7 @@ class Store:
             for segment in self.segments_of(profile_id):
                 segment.members.discard(profile_id)
             self.profiles.discard(profile_id)
-            self.customers[profile.customer_id] = None
+            self._take_from([profile.customer_id])
 
     def delete_oldest(self, count: int) -> list[UUID]:
         """Delete the first profiles of the list."""
@@ -194,7 +219,11 @@ class Store:
         for segment in self.segments.values():
             segment.members.clear()
         self.profiles.clear()
-        self.customers.update(dict.fromkeys(holders))
+        self._take_from(holders)
+
+    def _take_from(self, holders: Iterable[int]) -> None:
+        # A customer who was deleted before the profile does not come back.
+        self.customers.update(dict.fromkeys(i for i in holders if i in self.customers))
 
     def page(self, number: int, limit: int, *, links: bool, newest_first: bool = False) -> bytes:
         """One page of the list of profiles as the API answers it."""
@@ -202,10 +231,19 @@ class Store:
 
     # ------------------------------------------------------------ segments
 
-    def create_segment(self, name: str, description: str = "") -> StoredSegment:
-        """Add a segment, whose name must be new."""
-        now = _whole_second(None)
-        segment = StoredSegment(self._new_id(), name, description, now, now)
+    def create_segment(
+        self,
+        name: str,
+        description: str = "",
+        *,
+        created_at: datetime | None = None,
+        updated_at: datetime | None = None,
+        segment_id: UUID | None = None,
+    ) -> StoredSegment:
+        """Add a segment, whose name must be new; of now, if no other times are given."""
+        created = _whole_second(created_at)
+        updated = _whole_second(updated_at or created)
+        segment = StoredSegment(segment_id or self._new_id(), name, description, created, updated)
         self.segments.append(segment.id, segment, _segment_body(segment))
         return segment
 

@@ -141,7 +141,7 @@ def test_every_example_is_listed_and_tested():
     """The examples' page has a line for each, and some test uses each."""
     page = (EXAMPLES / "README.md").read_text()
     tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
-    names = {path.name for path in EXAMPLES.glob("*.py")}
+    names = {path.name for path in EXAMPLES.iterdir() if path.suffix in {".py", ".mjs"}}
     assert names
     assert {name for name in names if f"]({name})" not in page or f'"{name}"' not in tests} == set()
 
