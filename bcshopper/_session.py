@@ -193,7 +193,7 @@ def _check_base_url(base_url: str | URL) -> URL:
         raise InvalidInputError(
             f"base_url must have no query and no fragment, not {shown(base_url)}"
         )
-    if url.scheme == "http" and not _is_loopback(url.host):
+    if url.scheme == "http" and not is_loopback(url.host):
         raise InvalidInputError(
             f"base_url {shown(base_url)} would send the access token unencrypted: use https "
             f"(plain http is for loopback addresses)"
@@ -201,7 +201,8 @@ def _check_base_url(base_url: str | URL) -> URL:
     return url
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a host, without its port, is surely this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -89,12 +89,8 @@ class Sandbox:
         self._webhooks: Webhooks | None = None
         if webhooks is not None:
             self._webhooks = Webhooks(
-                webhooks,
-                webhook_secret,
-                producer=f"stores/{self.store_hash}",
-                rules=lambda: self.rules,
-                seed=seed,
-            )
+                webhooks, webhook_secret, self.store_hash, lambda: self.rules, seed
+            )  # fmt: skip
         if admin:
             self._server.admin = Admin(self, self._server, self._webhooks).handle
         self._delivery: asyncio.Task[None] | None = None

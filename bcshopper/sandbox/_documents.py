@@ -1,11 +1,9 @@
-"""Faults and rules as JSON has them, and as words on a command line."""
+"""Faults and rules as JSON has them."""
 
 from __future__ import annotations
 
-import json
-import shlex
-from collections.abc import Callable, Mapping
-from functools import reduce
+from collections.abc import Callable
+from functools import partial, reduce
 from inspect import Parameter, signature
 from operator import or_
 from typing import Any, TypeVar, get_type_hints
@@ -21,129 +19,62 @@ T = TypeVar("T")
 
 
 def convert(document: object, kind: type[T], *, strict: bool = True) -> T:
-    """Read a document of a kind; if not strict, numbers and the like may stand there as text.
-
-    Raises:
-        InvalidInputError: it is none.
-    """
+    """Read a document of a kind; if not strict, numbers and the like may stand there as text."""
     try:
-        return msgspec.convert(document, kind, strict=strict)
+        return msgspec.convert(document, kind, strict=strict, str_keys=True)
     except msgspec.ValidationError as error:
         raise InvalidInputError(f"{error}: {shown(document)}") from None
 
 
-def _struct(
-    name: str, function: Callable[..., Any], *, leave: int = 0, tag: str | None = None
-) -> type[msgspec.Struct]:
+_struct = partial(msgspec.defstruct, kw_only=True, forbid_unknown_fields=True, module=__name__)
+
+
+def _fields(function: Callable[..., Any], leave: int = 0) -> list[Any]:
     """What a function's parameters, after the first few, are in JSON."""
+    found: list[Any] = []
     kinds = get_type_hints(function)
-    fields: list[Any] = []
-    for parameter in list(signature(function).parameters.values())[leave:]:
-        kind = str if kinds[parameter.name] is bytes else kinds[parameter.name]
-        if parameter.kind is Parameter.VAR_POSITIONAL:
-            fields.append((parameter.name, list[kind], []))  # type: ignore[valid-type]
-        elif parameter.default is Parameter.empty:
-            fields.append((parameter.name, kind))
+    for p in list(signature(function).parameters.values())[leave:]:
+        kind = str if kinds[p.name] is bytes else kinds[p.name]
+        if p.kind is Parameter.VAR_POSITIONAL:
+            found.append((p.name, list[kind], []))  # type: ignore[valid-type]
         else:
-            fields.append((parameter.name, kind, parameter.default))
-    return msgspec.defstruct(
-        name,
-        fields,
-        kw_only=True,
-        forbid_unknown_fields=True,
-        module=__name__,
-        tag=tag,
-        tag_field=tag and "kind",
-    )
+            found.append((p.name, kind) + (() if p.default is p.empty else (p.default,)))
+    return found
 
 
 # All but `changing`, which is about a function.
 _KINDS = ("slow", "error", "answer", "cut", "partial", "half", "stall", "garbage")
-_FAULTS = {kind: _struct(f"Fault.{kind}", getattr(Fault, kind), tag=kind) for kind in _KINDS}
-_WHEN = _struct("When", Faults.rule, leave=2)
+_FAULTS = {
+    name: _struct(f"Fault.{name}", _fields(getattr(Fault, name)), tag=name, tag_field="kind")
+    for name in _KINDS
+}
+_WHEN = _struct("When", _fields(Faults.rule, leave=2))
 
-FaultDocument: Any = msgspec.defstruct(
-    "Fault",
-    [
-        ("fault", reduce(or_, _FAULTS.values())),
-        ("when", _WHEN | msgspec.UnsetType, msgspec.UNSET),
-    ],
-    forbid_unknown_fields=True,
-    module=__name__,
-)
+_FAULT = ("fault", reduce(or_, _FAULTS.values()))
+FaultDocument: Any = _struct("Fault", [_FAULT, ("when", _WHEN | msgspec.UnsetType, msgspec.UNSET)])
 """A fault, and for which requests: if that is not there, for the next one."""
 
 
-def add_fault(faults: Faults, document: object, *, strict: bool = True) -> None:
-    """Queue a fault, or make it a rule, as a `FaultDocument` says.
-
-    Raises:
-        InvalidInputError: there is no such fault, or no request could meet it.
-    """
-    wish = convert(document, FaultDocument, strict=strict)
+def add_fault(faults: Faults, document: object) -> None:
+    """Queue a fault, or make it a rule, as a `FaultDocument` says."""
+    wish = convert(document, FaultDocument)
     kind = next(kind for kind, struct in _FAULTS.items() if type(wish.fault) is struct)
-    arguments = msgspec.structs.asdict(wish.fault)
+    said = msgspec.structs.asdict(wish.fault)
     if kind == "answer":
-        arguments["body"] = arguments["body"].encode()
-    positions = arguments.pop("positions", ())
-    status = [arguments.pop("status")] if positions else []
-    fault = getattr(Fault, kind)(*status, *positions, **arguments)
+        said["body"] = said["body"].encode()
+    ordered = (said.pop("status"), *said.pop("positions")) if kind == "partial" else ()
+    fault = getattr(Fault, kind)(*ordered, **said)
     if wish.when is msgspec.UNSET:
         faults.queue(fault)
     else:
         faults.rule(fault, **msgspec.structs.asdict(wish.when))
 
 
-def add_fault_in_words(faults: Faults, text: str) -> None:
-    """Make a rule of a fault such as `error status=503 method=POST probability=0.1`.
-
-    Raises:
-        InvalidInputError: there is no such fault, or no request could meet it.
-    """
-    kind, _, rest = text.strip().partition(" ")
-    fault: dict[str, Any] = {"kind": kind}
-    when: dict[str, Any] = {}
-    for name, value in _words(rest).items():
-        (when if name in _WHEN.__struct_fields__ else fault)[name] = value
-    add_fault(faults, {"fault": fault, "when": when}, strict=False)
-
-
 def read_rules(document: object) -> Rules:
-    """The rules that a document has; those that it has not are as ever.
-
-    Raises:
-        InvalidInputError: there is no such rule or value.
-    """
+    """The rules that a document has; those that it has not are as ever."""
     if not isinstance(document, dict):
         raise InvalidInputError(f"rules are an object with a field for each, not {shown(document)}")
     for name in document:
         if name not in kinds():
             raise InvalidInputError(f"there is no rule {name}; there are {', '.join(kinds())}")
     return Rules(**document)
-
-
-def read_rules_in_words(text: str, **others: object) -> Rules:
-    """The rules that words such as `lag=2 bad_items=207` have, and others by name.
-
-    Raises:
-        InvalidInputError: there is no such rule or value.
-    """
-    said = {
-        name: convert(value, kinds().get(name, object), strict=False)
-        for name, value in _words(text).items()
-    }
-    return read_rules(said | others)
-
-
-def _words(text: str) -> Mapping[str, Any]:
-    """The values of `name=value name=value`; only lists and objects are JSON."""
-    found: dict[str, Any] = {}
-    try:
-        for word in shlex.split(text):
-            name, equals, value = word.partition("=")
-            if not equals:
-                raise InvalidInputError(f"write NAME=VALUE, not {shown(word)}")
-            found[name] = json.loads(value) if value[:1] in {"[", "{"} else value
-    except ValueError as error:
-        raise InvalidInputError(f"{shown(text)} can't be read: {error}") from None
-    return found

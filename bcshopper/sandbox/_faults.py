@@ -258,11 +258,6 @@ class Faults:
         """The faults that were queued and have met no request: their test has tested nothing."""
         return list(self._queue)
 
-    @property
-    def rule_count(self) -> int:
-        """How many rules there are, those that are used up included."""
-        return len(self._rules)
-
     def queue(self, *faults: Fault) -> None:
         """One fault for each of the next requests, whatever they are."""
         for fault in faults:

@@ -103,10 +103,12 @@ class Quota:
         window.add(1, now)
         return True
 
-    def windows(self, now: float) -> dict[str, tuple[int, float]]:
-        """For each resource with a quota of its own, else for all: used, and seconds until more."""
-        windows = self._windows or {"store": self._rest}
-        return {name: (w.used(now), max(0.0, w.left(now))) for name, w in windows.items()}
+    def windows(self, now: float) -> dict[str, dict[str, float]]:
+        """How full the window is, of the `store` or of each resource."""
+        return {
+            name: {"limit": self.limit, "used": w.used(now), "seconds_left": w.left(now)}
+            for name, w in (self._windows or {"store": self._rest}).items()
+        }
 
     def headers(self, now: float, resource: str = "", *, spent: bool = False) -> dict[str, str]:
         """The four headers that every answer carries, and what one more that refuses may carry."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Annotated, TypeAlias
 from uuid import UUID
@@ -18,25 +17,18 @@ _Count: TypeAlias = Annotated[int, Meta(ge=0, le=10_000_000)]
 _Time: TypeAlias = Annotated[datetime, Meta(tz=True)]
 
 
-class SeedCustomer(Struct, forbid_unknown_fields=True):
-    """A customer with the time when it was modified last."""
-
-    id: _Id
-    modified_at: _Time
-
-
 class SeedProfile(Struct, forbid_unknown_fields=True):
-    """A customer's profile with its id and time."""
+    """A customer's profile, which is new."""
 
-    id: UUID
     customer_id: _Id
+    id: UUID
     created_at: _Time | None = None
 
 
 class SeedSegment(Struct, forbid_unknown_fields=True):
     """A segment, and the customers whose profiles are in it; who has none is given one."""
 
-    name: Annotated[str, Meta(min_length=1)]
+    name: Annotated[str, Meta(pattern=r"\S")]
     description: str = ""
     customers: list[_Id] = []
     id: UUID | None = None
@@ -45,18 +37,20 @@ class SeedSegment(Struct, forbid_unknown_fields=True):
 
 
 class Seed(Struct, forbid_unknown_fields=True):
-    """What is added to a store. What is there already stays as it is.
+    """What is added to a store; what is there already stays as it is.
 
     Attributes:
         customers: how many to add, with ids that go on from the highest; or which.
         profiles: to how many customers who have none to give one; or to which.
         segments: segments and who is in them; those of a segment that is there are added to it.
+        modified: when customers were modified last.
         gone: customers to delete, with their profiles.
     """
 
-    customers: _Count | list[_Id | SeedCustomer] = 0
+    customers: _Count | list[_Id] = 0
     profiles: _Count | list[_Id | SeedProfile] = 0
     segments: list[SeedSegment] = []
+    modified: dict[_Id, _Time] = {}
     gone: list[_Id] = []
 
 
@@ -64,90 +58,60 @@ def plant(store: Store, seed: Seed) -> None:
     """Do to a store what a seed says.
 
     Raises:
-        InvalidInputError: it contradicts itself or the store, which is as it was.
+        InvalidInputError: an id is there already, or stands there twice; nothing was done.
     """
-    _check(store, seed)
+    profiles = seed.profiles if isinstance(seed.profiles, list) else []
+    _check_new(store, [p for p in profiles if isinstance(p, SeedProfile)], seed.segments)
     if isinstance(seed.customers, int):
         store.add_customers(seed.customers)
     else:
-        store.register(c.id if isinstance(c, SeedCustomer) else c for c in seed.customers)
-        for customer in seed.customers:
-            if isinstance(customer, SeedCustomer):
-                store.touch([customer.id], at=customer.modified_at)
+        store.register(seed.customers)
     if isinstance(seed.profiles, int):
         store.add_profiles(seed.profiles)
-    else:
-        for profile in seed.profiles:
-            _give(store, SeedProfile(UUID(int=0), profile) if isinstance(profile, int) else profile)
-    for wanted in seed.segments:
-        found = (s for s in store.segments.values() if s.name == wanted.name)
-        segment = next(found, None) or store.create_segment(
-            wanted.name,
-            wanted.description,
-            created_at=wanted.created_at,
-            updated_at=wanted.updated_at,
-            segment_id=wanted.id,
-        )
-        members = [_give(store, SeedProfile(UUID(int=0), c)) for c in wanted.customers]
-        store.add_members(segment.id, members)
+    for profile in profiles:
+        if isinstance(profile, int):
+            _give(store, profile)
+        else:
+            store.register([profile.customer_id])
+            store.create(profile.customer_id, created_at=profile.created_at, profile_id=profile.id)
+    ids = {segment.name: segment.id for segment in store.segments.values()}
+    for s in seed.segments:
+        if s.name not in ids:
+            times = {"created_at": s.created_at, "updated_at": s.updated_at}
+            segment = store.create_segment(s.name, s.description, segment_id=s.id, **times)
+            ids[s.name] = segment.id
+        store.add_members(ids[s.name], [_give(store, customer) for customer in s.customers])
+    for customer_id, at in seed.modified.items():
+        store.touch([customer_id], at=at)
     store.delete_customers(seed.gone)
 
 
-def _give(store: Store, wanted: SeedProfile) -> UUID:
-    """The id of a customer's profile, which is made if there is none; so is the customer."""
-    store.register([wanted.customer_id])
-    has = store.customers[wanted.customer_id]
-    if has is not None:
-        return has
-    chosen = wanted.id if wanted.id.int else None
-    return store.create(
-        wanted.customer_id, created_at=wanted.created_at, profile_id=chosen
-    ).id  # fmt: skip
+def _give(store: Store, customer_id: int) -> UUID:
+    """The id of a customer's profile; both are made if they are not there."""
+    store.register([customer_id])
+    return store.customers[customer_id] or store.create(customer_id).id
 
 
-def _check(store: Store, seed: Seed) -> None:
-    profiles = seed.profiles if isinstance(seed.profiles, list) else []
-    given = [profile for profile in profiles if isinstance(profile, SeedProfile)]
-    known = {profile.id: profile.customer_id for profile in store.profiles.values()}
-    for profile in given:
-        has = store.customers.get(profile.customer_id)
-        if has not in {None, profile.id}:
-            raise InvalidInputError(f"customer {profile.customer_id} has the profile {has} already")
-        if known.get(profile.id, profile.customer_id) != profile.customer_id:
-            raise InvalidInputError(f"profile {profile.id} is of customer {known[profile.id]}")
-    names = {segment.name: segment.id for segment in store.segments.values()}
-    for segment in seed.segments:
-        if segment.id is not None and names.get(segment.name, segment.id) != segment.id:
-            raise InvalidInputError(f"segment {segment.name!r} has the id {names[segment.name]}")
-        has_id = None if segment.id is None else store.segments.get(segment.id)
-        if has_id is not None and has_id.name != segment.name:
-            raise InvalidInputError(f"segment {segment.id} has another name than {segment.name!r}")
-    _no_repeats("profile", (profile.id for profile in given))
-    _no_repeats("customer", (profile.customer_id for profile in given))
-    _no_repeats("segment", (segment.id for segment in seed.segments if segment.id))
-
-
-def _no_repeats(what: str, ids: Iterable[object]) -> None:
-    counts: Mapping[object, int] = Counter(ids)
-    repeated = next((i for i, count in counts.items() if count > 1), None)
-    if repeated is not None:
-        raise InvalidInputError(f"{what} {repeated} stands there twice")
+def _check_new(store: Store, profiles: list[SeedProfile], segments: list[SeedSegment]) -> None:
+    ids: list[object] = [s.id for s in segments if s.id is not None]
+    ids += [i for profile in profiles for i in (profile.id, profile.customer_id)]
+    known = {*store.profiles, *store.segments, *(c for c, has in store.customers.items() if has)}
+    clash = next((i for i, count in Counter(ids).items() if count > 1 or i in known), None)
+    if clash is not None:
+        raise InvalidInputError(f"{clash} is there already, or stands there twice")
 
 
 def dump(store: Store) -> Seed:
     """The seed that makes an empty store into one with the same customers, profiles, segments."""
     return Seed(
-        customers=[SeedCustomer(i, store.modified(i)) for i in store.customers],
-        profiles=[SeedProfile(p.id, p.customer_id, p.created_at) for p in store.profiles.values()],
+        customers=list(store.customers),
+        profiles=[SeedProfile(p.customer_id, p.id, p.created_at) for p in store.profiles.values()],
         segments=[
             SeedSegment(
-                name=segment.name,
-                description=segment.description,
-                customers=[profile.customer_id for profile in segment.members.values()],
-                id=segment.id,
-                created_at=segment.created_at,
-                updated_at=segment.updated_at,
+                s.name, s.description, [p.customer_id for p in s.members.values()],
+                s.id, s.created_at, s.updated_at,
             )
-            for segment in store.segments.values()
+            for s in store.segments.values()
         ],
-    )
+        modified={customer_id: store.modified(customer_id) for customer_id in store.customers},
+    )  # fmt: skip

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
@@ -63,10 +62,6 @@ class Table(Mapping[UUID, T], Generic[T]):
     def body(self, row_id: UUID) -> bytes:
         """A row as JSON."""
         return self._rows[row_id][2]
-
-    def newest(self, count: int) -> list[T]:
-        """The rows that came last, newest first."""
-        return [row for _, row, _ in islice(reversed(self._rows.values()), count)]
 
     def page(self, number: int, limit: int, *, links: bool, newest_first: bool = False) -> bytes:
         """One page of all rows, as the API answers it."""

@@ -22,7 +22,7 @@ import redis.asyncio
 from aiohttp import ClientSession
 from standardwebhooks import Webhook
 
-from bcshopper.sandbox import Fault, Sandbox
+from bcshopper.sandbox import Fault, Rules, Sandbox
 from tests.docs.blocks import EXAMPLES, environment
 
 pytestmark = pytest.mark.real_time
@@ -344,6 +344,21 @@ async def test_what_the_broker_does_not_have_is_sent_again(broker, tmp_path):
                 assert status == 200
     await proxy.down()
     assert await broker.left() >= 1
+
+
+async def test_the_sandboxs_webhooks_go_all_the_way(broker, tmp_path):
+    """Customers who come get a profile, some told of twice, some while the receiver was down."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}/webhooks"
+    rules = Rules(webhooks_twice=0.5)
+    with Sandbox(3, profiles=3, rules=rules, webhooks=url, webhook_secret=SECRET) as sandbox:
+        async with deployed(broker, sandbox, tmp_path, PORT=str(port)) as example:
+            sandbox.seed(customers=5)
+            await asyncio.gather(*map(example.start, ("receiver.py", "worker.py")))
+            sandbox.seed(customers=20)
+            await eventually(lambda: None not in sandbox.store.customers.values())
+            assert len(sandbox.store.profiles) == 28
 
 
 async def test_only_what_has_an_outcome_is_acknowledged(broker, tmp_path):
