@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Sequence,
+)
 from contextlib import aclosing, suppress
 from datetime import timedelta
 from itertools import islice
@@ -37,7 +45,7 @@ from bcshopper.errors import BCShopperError
 from bcshopper.events import ChunkDone, Event
 
 T = TypeVar("T")
-Verb: TypeAlias = Literal["create", "delete"]
+Verb: TypeAlias = Literal["create", "delete", "sync", "add", "remove"]
 Show: TypeAlias = Callable[[Sequence[Outcome[Any]]], None]
 
 RESULTS = GOOD | {Status.REJECTED}
@@ -52,7 +60,7 @@ _COMMIT_EVERY = 0.1
 
 @attrs.frozen
 class Writing:
-    """A create or delete, and where its outcomes go."""
+    """A job that writes to the store, and where its outcomes go."""
 
     verb: Verb
     settings: Settings
@@ -62,13 +70,13 @@ class Writing:
     terminal: Terminal
 
 
-def write_all(job: Writing) -> None:
-    """Create or delete what is open in the journal, and account for every id, whatever happens."""
+def write_all(job: Writing, write: Write) -> None:
+    """Do what is open in the journal, and account for every id, whatever happens."""
     stop: BaseException | None = None
     try:
         with job.output.open(OUTCOME_COLUMNS) as rows:
             try:
-                run(write_ids(job, rows))
+                run(write(job, rows))
             except (BCShopperError, sqlite3.Error, KeyboardInterrupt) as error:
                 stop = error
                 _tell_the_rest(job, rows, error)
@@ -88,7 +96,7 @@ async def write_ids(job: Writing, rows: Rows) -> None:
 
     def show(outcomes: Sequence[Outcome[Any]]) -> None:
         with work.hidden():
-            _tell(job, outcomes, rows)
+            tell(job, outcomes, rows)
         work.pace.advance(len(outcomes))
 
     recorder = Recorder(job.journal, show)
@@ -108,7 +116,11 @@ async def write_ids(job: Writing, rows: Rows) -> None:
             job.summary.end(work.session.stats)
 
 
-def _tell(job: Writing, outcomes: Sequence[Outcome[Any]], rows: Rows | None) -> None:
+Write: TypeAlias = Callable[[Writing, Rows], Coroutine[Any, Any, None]]
+"""Does a job, and tells the rows."""
+
+
+def tell(job: Writing, outcomes: Sequence[Outcome[Any]], rows: Rows | None) -> None:
     """Count outcomes, and write them if there is still a place for it."""
     job.summary.add(outcomes)
     if rows is not None:
@@ -123,7 +135,7 @@ def _tell_the_rest(job: Writing, rows: Rows | None, stop: BaseException) -> None
     why = {Status.NOT_SENT: unsent, Status.UNKNOWN: BCShopperError(_SENT_EARLIER)}
     rest = (Outcome(item, status, error=why[status]) for item, status in job.journal.untold())
     for some in chunks(rest, _MOST_UNRECORDED):
-        _tell(job, some, rows)
+        tell(job, some, rows)
 
 
 _UNSENT = "stopped before it was sent"
@@ -267,16 +279,21 @@ def print_plan(
         f"{verb}: {ids:,} ids; {requests:,} requests would go; none was sent",
         ids=ids, requests=requests,
     )  # fmt: skip
-    for name, limit in _QUOTAS.items():
-        windows = requests / max(1, int(limit * settings.quota.share))
-        if windows > 1:
-            say(f"with the quota of {name}, that takes {timedelta(seconds=round(windows * 30))}")
+    say_time(requests, settings)
     if requests > _MOST_PRINTED and not every and output.path is None:
         say("to see them, give --verbose, or --output FILE")
         return
     with output.open(REQUEST_COLUMNS) as rows:
         for request in plan(verb, settings, journal):
             rows.write(request_row(request))
+
+
+def say_time(requests: int, settings: Settings) -> None:
+    """Say how long so many requests take, if that is more than a window of the quota."""
+    for name, limit in _QUOTAS.items():
+        windows = requests / max(1, int(limit * settings.quota.share))
+        if windows > 1:
+            say(f"with the quota of {name}, that takes {timedelta(seconds=round(windows * 30))}")
 
 
 def plan(verb: Verb, settings: Settings, journal: Journal) -> Iterator[Request]:

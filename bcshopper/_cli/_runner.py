@@ -10,13 +10,15 @@ import sys
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from enum import IntEnum
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import click
 
 from bcshopper._cli._signals import INTERRUPTED, signals
 from bcshopper._cli._terminal import fail
 from bcshopper.errors import AuthenticationError, BCShopperError, PermissionDeniedError
+
+T = TypeVar("T")
 
 
 class Exit(IntEnum):
@@ -50,26 +52,29 @@ def end_with(code: Exit) -> NoReturn:
     raise click.exceptions.Exit(code)
 
 
-def run(job: Coroutine[Any, Any, None]) -> None:
+def run(job: Coroutine[Any, Any, T]) -> T:
     """Run a job. An interrupt cancels it, so that it ends in its own way.
 
     Raises:
         KeyboardInterrupt: it was interrupted.
     """
-    with signals.cancelling() as on_interrupt, suppress(asyncio.CancelledError):
 
-        async def main() -> None:
-            task, loop = asyncio.current_task(), asyncio.get_running_loop()
-            assert task is not None  # noqa: S101 - asyncio.run has made one
+    async def main() -> T:
+        task, loop = asyncio.current_task(), asyncio.get_running_loop()
+        assert task is not None  # noqa: S101 - asyncio.run has made one
 
-            def cancel() -> None:
-                with suppress(RuntimeError):  # the loop is closed: the job has ended
-                    loop.call_soon_threadsafe(task.cancel)
+        def cancel() -> None:
+            with suppress(RuntimeError):  # the loop is closed: the job has ended
+                loop.call_soon_threadsafe(task.cancel)
 
-            on_interrupt(cancel)
-            await job
+        on_interrupt(cancel)
+        return await job
 
-        asyncio.run(main())
+    with signals.cancelling() as on_interrupt:
+        try:
+            return asyncio.run(main())
+        except asyncio.CancelledError:
+            raise KeyboardInterrupt from None
 
 
 @contextmanager

@@ -42,6 +42,7 @@ class Summary:
         skipped: how many bad lines of the input were left out.
 
     Attributes:
+        total: as given; a job may come upon more.
         counts: how many ids ended how; in the end, `total` of them.
         ended: whether there was any work.
     """
@@ -52,7 +53,7 @@ class Summary:
         self.ended = False
         self._verb = verb
         self._store_hash = store_hash
-        self._total = total
+        self.total = total
         self._reasons: dict[str, _Reason] = {}
         self._unreached = 0
         self._stats = SessionStats()
@@ -96,7 +97,7 @@ class Summary:
         return {
             "verb": self._verb,
             "store_hash": self._store_hash,
-            "total": self._total,
+            "total": self.total,
             **{_name(status): self.counts[status] for status in Status},
             "skipped": self.skipped,
             "requests": self._stats.requests,
@@ -123,7 +124,7 @@ class Summary:
             told = [f"  {r}" for r in self._reasons.values() if reasons and r.text != said]
             some = sum(reason.count for reason in self._reasons.values()) < self.failed
             named = f"; {'the first' if some else 'they'}:" if told else ""
-            lines += [f"{self.failed:,} of {self._total:,} ids failed{named}", *told]
+            lines += [f"{self.failed:,} of {self.total:,} ids failed{named}", *told]
         return lines
 
     def write(self, path: Path) -> None:
@@ -137,6 +138,10 @@ _ALWAYS = {
     ("create", Status.EXISTS),
     ("delete", Status.DELETED),
     ("delete-all", Status.DELETED),
+    ("sync", Status.ADDED),
+    ("sync", Status.REMOVED),
+    ("add", Status.ADDED),
+    ("remove", Status.REMOVED),
 }
 
 
