@@ -9,7 +9,7 @@ from contextlib import suppress
 import pytest
 
 from bcshopper.sandbox import Fault, Sandbox
-from tests.cli import bcshopper, posts, rows, start, wait_until
+from tests.cli import bcshopper, rows, start, wait_until
 
 pytestmark = pytest.mark.real_time
 
@@ -136,14 +136,15 @@ def test_sync_makes_a_segment_only_if_told(sandbox):
 def test_an_interrupted_sync_accounts_for_everyone(sandbox, tmp_path):
     """Each is in one line, and what is told as done is done."""
     command = ["segment", "sync", "VIP", "--yes", "--from", lines(tmp_path, range(51, 301))]
-    sandbox.faults.rule(Fault.slow(1), method="POST", after=2)
+    sandbox.faults.rule(Fault.slow(1), method="POST", path="segments/*/shopper-profiles", nth=3)
     process = start(*command, "--summary-json", tmp_path / "s.json", sandbox=sandbox)
-    wait_until(lambda: len(posts(sandbox)) > 3)
+    wait_until(lambda: sum(r.method == "POST" for r in list(sandbox.record.requests)) == 6)
     process.send_signal(signal.SIGINT)
     told, _ = process.communicate()
     assert process.returncode == 130
     told = account(told)
     assert told.keys() == set(range(1, 301))
+    assert set(told.values()) == {"exists", "added", "unknown", "not_sent"}
     assert json.loads((tmp_path / "s.json").read_text())["total"] == 300
     now = members(sandbox)
     assert {c for c, status in told.items() if status in {"exists", "added"}} <= now
@@ -152,7 +153,7 @@ def test_an_interrupted_sync_accounts_for_everyone(sandbox, tmp_path):
 
 def test_a_refused_token_in_the_middle_accounts_for_everyone(sandbox, tmp_path):
     """The exit code tells why it ended."""
-    sandbox.faults.rule(Fault.status(401), method="DELETE")
+    sandbox.faults.rule(Fault.error(401), method="DELETE")
     command = ["segment", "sync", "VIP", "--yes", "--from", lines(tmp_path, range(11, 111))]
     done = bcshopper(*command, sandbox=sandbox)
     assert done.returncode == 3
