@@ -77,10 +77,10 @@ def test_customers_are_listed_with_profiles_and_segments(sandbox):
     """All of them."""
     (segment,) = sandbox.store.segments
     listed = rows(bcshopper("customers", sandbox=sandbox).stdout)
-    assert [row["id"] for row in listed] == list(range(1, 301))
+    assert [row["customer_id"] for row in listed] == list(range(1, 301))
     assert listed[0]["segment_ids"] == str(segment)
     assert listed[299] | {"date_modified": ""} == {
-        "id": 300, "profile_id": None, "segment_ids": "", "date_modified": "",
+        "customer_id": 300, "profile_id": None, "segment_ids": "", "date_modified": "",
     }  # fmt: skip
 
 
@@ -89,9 +89,7 @@ def test_sync_tells_its_plan_and_asks(sandbox, tmp_path):
     command = ["segment", "sync", "VIP", "--from", lines(tmp_path, range(11, 251))]
     plan = bcshopper(*command, "--dry-run", sandbox=sandbox)
     assert plan.returncode == 0
-    assert "VIP: +150 -10 =90; " in plan.stderr
-    (row,) = rows(plan.stdout)
-    assert (row["create"], row["add"], row["remove"], row["unchanged"]) == (50, 150, 10, 90)
+    assert "VIP: +150 -10 =90, 50 profiles to be created; 5 requests" in plan.stderr
     assert bcshopper(*command, sandbox=sandbox).returncode == 2
     assert bcshopper(*command, sandbox=sandbox, stdin="n\n").returncode == 1
     assert {r.method for r in sandbox.record.requests} == {"GET"}

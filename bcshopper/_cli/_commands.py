@@ -20,7 +20,7 @@ from bcshopper._cli import _output as out
 from bcshopper._cli._demo import run_demo
 from bcshopper._cli._files import check_distinct
 from bcshopper._cli._input import open_rejects, read_ids, refuse
-from bcshopper._cli._job import RESULTS, Verb, Write, Writing, print_plan, write_all, write_ids
+from bcshopper._cli._job import RESULTS, Verb, Writing, print_plan, write_all, write_ids
 from bcshopper._cli._journal import Job, Journal
 from bcshopper._cli._options import Context, Ids, examples
 from bcshopper._cli._output import Output, Rows
@@ -214,31 +214,18 @@ def write(
     *,
     ids: Ids,
     output: Output,
-    journal: Path | None,
-    dry_run: bool,
     summary_json: Path | None,
+    journal: Path | None = None,
+    dry_run: bool = False,
     ask: Callable[[Settings, Journal, int], None] = lambda *_: None,
-    show_plan: Callable[..., None] = print_plan,
+    show_plan: Callable[..., Any] = print_plan,
     what: str = "",
-    work: Write = write_ids,
+    work: Callable[[Writing, Rows], Any] = write_ids,
     find: Callable[[Settings], Iterable[Any]] | None = None,
 ) -> None:
     """Do a job that writes to the store, or show its plan.
 
-    Args:
-        verb: what is done.
-        kind: to what kind of ids.
-        context: of the command.
-        ids: to which.
-        output: where outcomes go.
-        journal: where they are kept.
-        dry_run: whether there is to be a plan only.
-        summary_json: where the summary goes, too.
-        ask: told how many ids are open; may end the command.
-        show_plan: shows the plan.
-        what: of the job, besides its verb and ids, sets it apart from others.
-        work: does it.
-        find: finds the ids of a new job in the store; None: they are given.
+    `what` sets it apart from others of its verb; `find` finds the ids of a new one in the store.
     """
     check_distinct(
         from_=ids.source.path, output=output.path, journal=journal, summary_json=summary_json

@@ -4,15 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterator,
-    Callable,
-    Coroutine,
-    Iterable,
-    Iterator,
-    Sequence,
-)
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing, suppress
 from datetime import timedelta
 from itertools import islice
@@ -70,7 +62,7 @@ class Writing:
     terminal: Terminal
 
 
-def write_all(job: Writing, write: Write) -> None:
+def write_all(job: Writing, write: Callable[[Writing, Rows], Any]) -> None:
     """Do what is open in the journal, and account for every id, whatever happens."""
     stop: BaseException | None = None
     try:
@@ -114,10 +106,6 @@ async def write_ids(job: Writing, rows: Rows) -> None:
                 await recorder.run(profiles.delete_stream(_untaken(job.journal)))
         finally:
             job.summary.end(work.session.stats)
-
-
-Write: TypeAlias = Callable[[Writing, Rows], Coroutine[Any, Any, None]]
-"""Does a job, and tells the rows."""
 
 
 def tell(job: Writing, outcomes: Sequence[Outcome[Any]], rows: Rows | None) -> None:

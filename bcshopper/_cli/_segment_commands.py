@@ -13,14 +13,13 @@ from bcshopper._cli import _options as options
 from bcshopper._cli import _output as out
 from bcshopper._cli._commands import bcshopper, make_sure, write
 from bcshopper._cli._job import Verb
-from bcshopper._cli._membership import Membership, Sync, find_segment
+from bcshopper._cli._membership import Membership, Sync, ask_store, find_segment
 from bcshopper._cli._options import Context, Ids, examples
 from bcshopper._cli._output import Output, Row
 from bcshopper._cli._progress import working
 from bcshopper._cli._runner import run
-from bcshopper._cli._settings import Settings, choose_settings
+from bcshopper._cli._settings import choose_settings
 from bcshopper._cli._source import CUSTOMER_IDS, PROFILE_IDS
-from bcshopper._cli._terminal import log_response
 from bcshopper._listing import Paginator
 from bcshopper._models import Customer, Segment
 from bcshopper._session import Session
@@ -28,7 +27,7 @@ from bcshopper._session import Session
 T = TypeVar("T")
 
 _SEGMENT_COLUMNS = ("id", "name", "description", "created_at", "updated_at")
-_CUSTOMER_COLUMNS = ("id", "profile_id", "segment_ids", "date_modified")
+_CUSTOMER_COLUMNS = ("customer_id", "profile_id", "segment_ids", "date_modified")
 
 
 def _segment_row(segment: Segment) -> Row:
@@ -36,24 +35,24 @@ def _segment_row(segment: Segment) -> Row:
 
 
 def _customer_row(customer: Customer) -> Row:
-    return {
-        "id": customer.id,
-        "profile_id": customer.shopper_profile_id,
-        "segment_ids": " ".join(map(str, customer.segment_ids)),
-        "date_modified": customer.date_modified,
-    }
+    segment_ids = " ".join(map(str, customer.segment_ids))
+    cells = customer.id, customer.shopper_profile_id, segment_ids, customer.date_modified
+    return dict(zip(_CUSTOMER_COLUMNS, cells, strict=True))
 
 
-def _list(
+def _print_all(
     context: Context,
     output: Output,
     columns: out.Columns,
     row: Callable[[T], Row],
-    choose: Callable[[Session], Coroutine[Any, Any, Paginator[T]]],
+    choose: Callable[[Session], Paginator[T]]
+    | Callable[[Session], Coroutine[Any, Any, Paginator[T]]],
 ) -> None:
-    async def job(settings: Settings) -> None:
+    async def job() -> None:
         async with working("list", None, settings, context.terminal) as work:
-            async for page in (await choose(work.session)).pages():
+            chosen = choose(work.session)
+            items = chosen if isinstance(chosen, Paginator) else await chosen
+            async for page in items.pages():
                 work.pace.total = page.pagination.total
                 with work.hidden():
                     for item in page:
@@ -62,27 +61,26 @@ def _list(
                 work.pace.advance(len(page))
 
     with choose_settings(context.options) as settings, output.open(columns) as rows:
-        run(job(settings))
+        run(job())
 
 
-async def _ask(settings: Settings, call: Callable[[Session], Coroutine[Any, Any, T]]) -> T:
-    async with settings.session(log_response) as session:
-        return await call(session)
+def _print_one(
+    context: Context, output: Output, call: Callable[[Session], Coroutine[Any, Any, Segment]]
+) -> None:
+    with choose_settings(context.options) as settings, output.open(_SEGMENT_COLUMNS) as rows:
+        rows.write(_segment_row(ask_store(settings, call)))
 
 
-@bcshopper.command(
-    **examples("bcshopper customers", "bcshopper customers --modified-since 2026-01-31")
-)
+@bcshopper.command(**examples("bcshopper customers --modified-since 2026-01-31"))
 @options.modified_since
 @options.prints
 @click.pass_obj
 def customers(context: Context, *, output: Output, modified_since: datetime | None) -> None:
     """List every customer with its profile and its segments."""
-
-    async def choose(session: Session) -> Paginator[Customer]:
-        return session.customers.list(modified_since=modified_since)
-
-    _list(context, output, _CUSTOMER_COLUMNS, _customer_row, choose)
+    _print_all(
+        context, output, _CUSTOMER_COLUMNS, _customer_row,
+        lambda session: session.customers.list(modified_since=modified_since),
+    )  # fmt: skip
 
 
 @bcshopper.group(**examples("bcshopper segment sync VIP --from vip.csv"))
@@ -96,6 +94,14 @@ def _some_text(_: click.Context, __: click.Parameter, text: str) -> str:
     return text
 
 
+def _share(_: click.Context, __: click.Parameter, text: str) -> float:
+    with suppress(ValueError):
+        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+        if 0 <= share <= 1:
+            return share
+    raise click.BadParameter(f"{text!r} is no part of a whole, such as 50% or 0.5")
+
+
 _segment = click.argument("name", metavar="SEGMENT", callback=_some_text)
 
 
@@ -104,11 +110,7 @@ _segment = click.argument("name", metavar="SEGMENT", callback=_some_text)
 @click.pass_obj
 def list_segments(context: Context, *, output: Output) -> None:
     """List every segment, oldest first."""
-
-    async def choose(session: Session) -> Paginator[Segment]:
-        return session.segments.list()
-
-    _list(context, output, _SEGMENT_COLUMNS, _segment_row, choose)
+    _print_all(context, output, _SEGMENT_COLUMNS, _segment_row, lambda s: s.segments.list())
 
 
 @segment.command(**examples("bcshopper segment members VIP --format csv --output vip.csv"))
@@ -121,14 +123,7 @@ def members(context: Context, *, name: str, output: Output) -> None:
     async def choose(session: Session) -> Paginator[Any]:
         return session.segments.members((await find_segment(session, name)).id).list()
 
-    _list(context, output, out.PROFILE_COLUMNS, out.profile_row, choose)
-
-
-def _print_segment(
-    context: Context, output: Output, call: Callable[[Session], Coroutine[Any, Any, Segment]]
-) -> None:
-    with choose_settings(context.options) as settings, output.open(_SEGMENT_COLUMNS) as rows:
-        rows.write(_segment_row(run(_ask(settings, call))))
+    _print_all(context, output, out.PROFILE_COLUMNS, out.profile_row, choose)
 
 
 @segment.command(**examples("bcshopper segment show VIP"))
@@ -137,7 +132,7 @@ def _print_segment(
 @click.pass_obj
 def show(context: Context, *, name: str, output: Output) -> None:
     """Print a segment."""
-    _print_segment(context, output, lambda session: find_segment(session, name))
+    _print_one(context, output, lambda session: find_segment(session, name))
 
 
 @segment.command(**examples("bcshopper segment create VIP --description 'spent 1,000'"))
@@ -147,9 +142,7 @@ def show(context: Context, *, name: str, output: Output) -> None:
 @click.pass_obj
 def create(context: Context, *, name: str, description: str, output: Output) -> None:
     """Create a segment."""
-    _print_segment(
-        context, output, lambda session: session.segments.create(name, description=description)
-    )
+    _print_one(context, output, lambda s: s.segments.create(name, description=description))
 
 
 @segment.command(**examples("bcshopper segment rename VIP Gold"))
@@ -164,7 +157,7 @@ def rename(context: Context, *, name: str, new_name: str, output: Output) -> Non
         found = await find_segment(session, name)
         return await session.segments.update(found.id, name=new_name)
 
-    _print_segment(context, output, call)
+    _print_one(context, output, call)
 
 
 @segment.command(**examples("bcshopper segment delete VIP"))
@@ -174,57 +167,31 @@ def rename(context: Context, *, name: str, new_name: str, output: Output) -> Non
 def delete(context: Context, *, name: str, yes: bool) -> None:
     """Delete a segment; no profile is deleted."""
     with choose_settings(context.options) as settings:
-        found = run(_ask(settings, lambda session: find_segment(session, name)))
+        found = ask_store(settings, lambda session: find_segment(session, name))
         if not yes:
             make_sure(f"Delete segment {found.name} ({found.id})", settings)
-        run(_ask(settings, lambda session: session.segments.delete([found.id])))
+        ask_store(settings, lambda session: session.segments.delete([found.id]))
 
 
-def _change(verb: Verb, context: Context, name: str, *, profiles: bool, **given: Any) -> None:
-    kind = PROFILE_IDS if profiles else CUSTOMER_IDS
-    change = Membership(verb if profiles else f"{verb}_customers", name)
-    write(verb, kind, context, what=name, **change.steps, **given)
+def _add_command(verb: Verb, text: str) -> None:
+    @segment.command(verb, help=text, **examples(f"bcshopper segment {verb} VIP 101 102"))
+    @_segment
+    @options.takes_ids("ID")
+    @click.option("--profiles", is_flag=True, help="The ids are those of profiles.")
+    @options.prints
+    @options.summary
+    @click.pass_obj
+    def _(context: Context, /, *, name: str, profiles: bool, **given: Any) -> None:
+        kind = PROFILE_IDS if profiles else CUSTOMER_IDS
+        change = Membership(name, verb if profiles else f"{verb}_customers")
+        write(verb, kind, context, ask=change.ask, work=change.work, **given)
 
 
-_profiles = click.option("--profiles", is_flag=True, help="The ids are those of profiles.")
+_add_command("add", "Put customers into a segment, with a new profile if need be; safe to repeat.")
+_add_command("remove", "Take customers out of a segment; safe to repeat.")
 
 
-@segment.command(**examples("bcshopper segment add VIP 101 102"))
-@_segment
-@options.takes_ids("ID")
-@_profiles
-@options.writes
-@click.pass_obj
-def add(context: Context, /, **given: Any) -> None:
-    """Put customers into a segment, with a new profile if need be; safe to repeat."""
-    _change("add", context, **given)
-
-
-@segment.command(**examples("bcshopper segment remove VIP --from gone.txt"))
-@_segment
-@options.takes_ids("ID")
-@_profiles
-@options.writes
-@click.pass_obj
-def remove(context: Context, /, **given: Any) -> None:
-    """Take customers out of a segment; safe to repeat."""
-    _change("remove", context, **given)
-
-
-def _share(_: click.Context, __: click.Parameter, text: str) -> float:
-    with suppress(ValueError):
-        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-        if 0 <= share <= 1:
-            return share
-    raise click.BadParameter(f"{text!r} is no part of a whole, such as 50% or 0.5")
-
-
-@segment.command(
-    **examples(
-        "bcshopper segment sync VIP --from vip.csv --dry-run",
-        "bcshopper segment sync VIP --from vip.csv --create --yes --journal vip.journal",
-    )
-)
+@segment.command(**examples("bcshopper segment sync VIP --from vip.csv --create --dry-run"))
 @_segment
 @options.takes_ids("CUSTOMER_ID")
 @click.option(
@@ -244,5 +211,8 @@ def sync(
         raise click.UsageError("ids from standard input need --yes: nobody can be asked there")
     if ids.allow_empty:
         raise click.UsageError("no ids at all would empty the segment: leave out --allow-empty")
-    change = Sync(name, max_removed=max_removed, makes=makes, confirm=None if yes else make_sure)
-    write("sync", CUSTOMER_IDS, context, what=name, **change.steps, **given)
+    change = Sync(name, max_removed, makes=makes, confirm=None if yes else make_sure)
+    write(
+        "sync", CUSTOMER_IDS, context, what=name,
+        ask=change.ask, show_plan=change.show_plan, work=change.work, **given,
+    )  # fmt: skip
