@@ -283,8 +283,8 @@ def test_a_dumb_terminal_gets_no_escapes(sandbox, ids):
     ("keys", "code", "left", "says"),
     [
         (b"y\n", 0, 119, "1 deleted"),
-        (b"n\n", 1, 120, "nothing was deleted"),
-        (b"\n", 1, 120, "nothing was deleted"),
+        (b"n\n", 1, 120, "nothing was changed"),
+        (b"\n", 1, 120, "nothing was changed"),
         (b"what\ny\n", 0, 119, "1 deleted"),
         (CTRL_C, 130, 120, ""),
         (CTRL_D, 130, 120, ""),

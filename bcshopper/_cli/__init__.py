@@ -13,7 +13,9 @@ def main() -> None:
     """Run the command line, or say how to install what it needs."""
     signals.own()
     try:
-        from bcshopper._cli._commands import run_command  # noqa: PLC0415 - the extra may be missing
+        # the extra may be missing
+        from bcshopper._cli import _segment_commands  # noqa: PLC0415 - adds its commands
+        from bcshopper._cli._commands import run_command  # noqa: PLC0415
 
         code = run_command(sys.argv[1:])
     except ModuleNotFoundError as error:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,7 +19,16 @@ from bcshopper._cli._demo import run_demo
 from bcshopper._cli._doctor import examine, show_json, show_line
 from bcshopper._cli._files import check_distinct
 from bcshopper._cli._input import Rejects, read_ids
-from bcshopper._cli._job import RESULTS, Verb, Writing, chunks, open_ids, print_plan, write_all
+from bcshopper._cli._job import (
+    RESULTS,
+    Verb,
+    Writing,
+    chunks,
+    open_ids,
+    print_plan,
+    write_all,
+    write_ids,
+)
 from bcshopper._cli._journal import Job, Journal
 from bcshopper._cli._options import Context, Ids, examples
 from bcshopper._cli._output import LOOKUPS, PROFILES, QUOTAS, REQUESTS, Output, Rows
@@ -169,11 +180,33 @@ async def _look_up(settings: Settings, book: Journal, rows: Rows, context: Conte
     )
 )
 @options.takes_ids("CUSTOMER_ID")
+@click.option("--all-customers", is_flag=True, help="Everyone in the store without a profile.")
+@options.modified_since
 @options.writes
 @click.pass_obj
-def create(context: Context, /, **given: Any) -> None:
+def create(
+    context: Context, /, *, all_customers: bool, modified_since: datetime | None, **given: Any
+) -> None:
     """Give each of these customers a profile; safe to repeat."""
-    _write("create", CUSTOMER_IDS, context, **given)
+    if not all_customers:
+        if modified_since is not None:
+            raise click.UsageError("--modified-since goes with --all-customers")
+        write("create", CUSTOMER_IDS, context, **given)
+        return
+
+    async def lacking(settings: Settings) -> array[int]:
+        found = array("q")
+        async with working("customers", None, settings, context.terminal) as work:
+            customers = work.session.customers.list(modified_since=modified_since)
+            async for page in customers.pages():
+                work.pace.total = page.pagination.total
+                found.extend(c.id for c in page if c.shopper_profile_id is None)
+                work.pace.advance(len(page))
+        return found
+
+    what = f"--all-customers since {modified_since}" if modified_since else "--all-customers"
+    find = lambda settings: run(lacking(settings))  # noqa: E731
+    write("create", CUSTOMER_IDS, context, what=what, find=find, **given)
 
 
 @bcshopper.command(
@@ -192,50 +225,63 @@ def delete(context: Context, /, *, ids: Ids, yes: bool, dry_run: bool, **given: 
     if ids.source.is_stdin and not (yes or dry_run):
         raise click.UsageError("ids from standard input need --yes: nobody can be asked there")
 
-    def ask(settings: Settings, count: int) -> None:
+    def ask(settings: Settings, _: Journal, count: int) -> None:
         if not yes:
             requests = -(-count // ProfileRequests(settings.root).delete_capacity)
-            _confirm(f"Delete {count:,} shopper profiles in {requests:,} requests", settings)
+            make_sure(f"Delete {count:,} shopper profiles in {requests:,} requests", settings)
 
-    _write("delete", PROFILE_IDS, context, ids=ids, dry_run=dry_run, ask=ask, **given)
+    write("delete", PROFILE_IDS, context, ids=ids, dry_run=dry_run, ask=ask, **given)
 
 
-def _write(
+def write(
     verb: Verb,
     kind: IdKind[Any],
     context: Context,
     *,
     ids: Ids,
     output: Output,
-    journal: Path | None,
-    dry_run: bool,
     summary_json: Path | None,
-    ask: Callable[[Settings, int], None] = lambda *_: None,
+    journal: Path | None = None,
+    dry_run: bool = False,
+    ask: Callable[[Settings, Journal, int], None] = lambda *_: None,
+    show_plan: Callable[..., Any] = print_plan,
+    what: str = "",
+    work: Callable[[Writing, Rows], Any] = write_ids,
+    find: Callable[[Settings], Iterable[Any]] | None = None,
 ) -> None:
+    """Do a job that writes to the store, or show its plan.
+
+    `what` sets it apart from others of its verb; `find` finds the ids of a new one in the store.
+    """
     check_distinct(
         from_=ids.source.path, output=output.path, journal=journal, summary_json=summary_json
     )
     place = journal if not dry_run or _is_begun(journal) else None  # a plan leaves no trace
     with choose_settings(context.options) as settings, Journal(place) as book:
-        job = Job(settings.base_url, settings.store_hash, verb)
-        skipped = _load(book, job, ids, kind, keep_bad=not dry_run)
+        job = Job(settings.base_url, settings.store_hash, f"{verb} {what}".rstrip())
+        skipped = 0
+        if find:
+            book.begin(job, None if book.job else find(settings))
+        else:
+            skipped = _load(book, job, ids, kind, keep_bad=not dry_run)
         if dry_run:
-            print_plan(verb, settings, book, output, every="verbose" in context.options)
+            show_plan(verb, settings, book, output, every="verbose" in context.options)
             return
         summary = Summary(verb, settings.store_hash, book.total, skipped)
         done = sum(n for status, n in book.counts().items() if status in RESULTS)
         if done:
             say(f"{journal}: {done:,} of {book.total:,} ids are done already", done=done)
         if done < book.total:
-            ask(settings, book.total - done)
+            ask(settings, book, book.total - done)
         why = ""
         try:
-            write_all(Writing(verb, settings, book, output, summary, context.terminal))
+            write_all(Writing(verb, settings, book, output, summary, context.terminal), work)
         except BaseException as error:
             why = str(error)
             _say_how_to_go_on(error, summary, book.total, journal)
             raise
         finally:
+            summary.total = book.total
             _report(summary, summary_json, said=why, reasons=not output.is_read_now)
     if summary.never_reached:
         end_with(Exit.API)
@@ -326,7 +372,7 @@ def delete_all(
         found, _ = run(_page(settings))
         total = found.pagination.total
         if not yes:
-            _confirm(f"Delete all {total:,} shopper profiles", settings)
+            make_sure(f"Delete all {total:,} shopper profiles", settings)
         summary = Summary("delete-all", settings.store_hash, total)
         try:
             run(_delete_all(settings, summary, total))
@@ -349,7 +395,7 @@ async def _delete_all(settings: Settings, summary: Summary, total: int) -> None:
             summary.end(session.stats)
 
 
-def _confirm(what: str, settings: Settings) -> None:
+def make_sure(what: str, settings: Settings) -> None:
     if sys.stdin is None:
         raise click.UsageError("nobody can be asked here: give --yes")
     question = f"{what}, of store {settings.store_hash} at {settings.base_url}?"
@@ -360,7 +406,7 @@ def _confirm(what: str, settings: Settings) -> None:
             raise
         raise click.UsageError("nobody can be asked here: give --yes") from None
     if not agreed:
-        say("nothing was deleted")
+        say("nothing was changed")
         end_with(Exit.SOME_FAILED)
 
 

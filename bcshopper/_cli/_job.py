@@ -35,7 +35,7 @@ from bcshopper.errors import BCShopperError
 from bcshopper.events import ChunkDone, Event
 
 T = TypeVar("T")
-Verb: TypeAlias = Literal["create", "delete"]
+Verb: TypeAlias = Literal["create", "delete", "sync", "add", "remove"]
 Show: TypeAlias = Callable[[Sequence[Outcome[Any]]], None]
 
 RESULTS = GOOD | {Status.REJECTED}
@@ -50,7 +50,7 @@ _COMMIT_EVERY = 0.1
 
 @attrs.frozen
 class Writing:
-    """A create or delete, and where its outcomes go."""
+    """A job that writes to the store, and where its outcomes go."""
 
     verb: Verb
     settings: Settings
@@ -60,13 +60,13 @@ class Writing:
     terminal: Terminal
 
 
-def write_all(job: Writing) -> None:
-    """Create or delete what is open in the journal, and account for every id, whatever happens."""
+def write_all(job: Writing, write: Callable[[Writing, Rows], Any]) -> None:
+    """Do what is open in the journal, and account for every id, whatever happens."""
     stop: BaseException | None = None
     try:
         with job.output.open(OUTCOMES) as rows:
             try:
-                run(write_ids(job, rows))
+                run(write(job, rows))
             except (BCShopperError, sqlite3.Error, KeyboardInterrupt) as error:
                 stop = error
                 _tell_the_rest(job, rows, error)
@@ -261,16 +261,21 @@ def print_plan(
         f"{verb}: {ids:,} ids; {requests:,} requests would go; none was sent",
         ids=ids, requests=requests,
     )  # fmt: skip
-    for name, limit in _QUOTAS.items():
-        windows = requests / max(1, int(limit * settings.quota.share))
-        if windows > 1:
-            say(f"with the quota of {name}, that takes {clock(windows * 30)}")
+    say_time(requests, settings)
     if requests > _MOST_PRINTED and not every and output.path is None:
         say("to see them, give --verbose, or --output FILE")
         return
     with output.open(REQUESTS) as rows:
         for request in plan(verb, settings, journal):
             rows.write(request)
+
+
+def say_time(requests: int, settings: Settings) -> None:
+    """Say how long so many requests take, if that is more than a window of the quota."""
+    for name, limit in _QUOTAS.items():
+        windows = requests / max(1, int(limit * settings.quota.share))
+        if windows > 1:
+            say(f"with the quota of {name}, that takes {clock(windows * 30)}")
 
 
 def plan(verb: Verb, settings: Settings, journal: Journal) -> Iterator[Request]:

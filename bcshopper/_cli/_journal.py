@@ -26,7 +26,7 @@ Item: TypeAlias = Any
 """A customer id or the UUID of a profile, as the verb has it."""
 
 _APPLICATION_ID = 0x62637368
-_FORMAT = 2
+_FORMAT = 3
 _CACHE_KIB = 32 * 1024
 _PATIENCE = 30.0  # seconds; whoever looks into the file is soon done
 _BLOCK = 1000
@@ -34,13 +34,15 @@ _BLOCK = 1000
 _TABLES = """
 CREATE TABLE job (
     base_url TEXT NOT NULL, store_hash TEXT NOT NULL, verb TEXT NOT NULL,
-    input BLOB NOT NULL, started TEXT NOT NULL, rate REAL, seconds_left REAL, noted REAL
+    input BLOB NOT NULL, started TEXT NOT NULL, given INTEGER NOT NULL,
+    rate REAL, seconds_left REAL, noted REAL
 );
 CREATE TABLE items (
     position INTEGER PRIMARY KEY, item UNIQUE NOT NULL, status TEXT, profile_id BLOB, error TEXT
 );
 CREATE TABLE taken (last INTEGER PRIMARY KEY, at TEXT NOT NULL);
 """
+_ADD = "INSERT OR IGNORE INTO items (item) VALUES (?)"
 # What has no outcome, or one that is no result: it is for the next run to try.
 _OPEN = "(status IS NULL OR status IN ('unknown', 'not_sent'))"
 
@@ -155,22 +157,23 @@ class Journal:
                 return None
             return Job(*self._db.execute("SELECT base_url, store_hash, verb FROM job").fetchone())
 
-    def begin(self, job: Job, items: Iterable[Item]) -> None:
+    def begin(self, job: Job, items: Iterable[Item] | None) -> None:
         """Take in the ids of a new job, or make sure that it is the one to go on with.
 
         Repeats count once. All of `items` is read; what it raises leaves the journal as it was.
+        None: those that the journal has.
 
         Raises:
             JournalError: the journal is that of another store, verb or input.
         """
         known = self.job
         if known is None:
-            self._load(job, items)
+            self._load(job, items or ())
         else:
             self._check(job, known, items)
         self._told = bytearray(self.total + 1)
 
-    def _check(self, job: Job, known: Job, items: Iterable[Item]) -> None:
+    def _check(self, job: Job, known: Job, items: Iterable[Item] | None) -> None:
         for name, theirs in attrs.asdict(known).items():
             if (ours := getattr(job, name)) != theirs:
                 raise JournalError(
@@ -178,9 +181,9 @@ class Journal:
                     f"is {theirs}, not {ours}; go on with that job, or name another file"
                 )
         digest = _Digest()
-        for _ in map(digest.add, items):
+        for _ in map(digest.add, items or ()):
             pass
-        if digest.value != self._value("SELECT input FROM job"):
+        if items is not None and digest.value != self._value("SELECT input FROM job"):
             raise JournalError(
                 f"{self._path} is the journal of a job with other ids; "
                 f"give the same ids in the same order, or name another file"
@@ -196,11 +199,12 @@ class Journal:
             for statement in _TABLES.split(";"):
                 self._db.execute(statement)
             self._db.executemany(
-                "INSERT OR IGNORE INTO items (item) VALUES (?)",
+                _ADD,
                 ((digest.add(item),) for item in items),
             )
-            row = (*attrs.astuple(job), digest.value, self._clock.isoformat())
-            self._db.execute("INSERT INTO job VALUES (?, ?, ?, ?, ?, NULL, NULL, NULL)", row)
+            given = self._value("SELECT count(*) FROM items")
+            row = (*attrs.astuple(job), digest.value, self._clock.isoformat(), given)
+            self._db.execute("INSERT INTO job VALUES (?, ?, ?, ?, ?, ?, NULL, NULL, NULL)", row)
             self._db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
             self._db.execute(f"PRAGMA user_version = {_FORMAT}")
 
@@ -209,6 +213,25 @@ class Journal:
         """Distinct ids."""
         with self._lock:
             return int(self._value("SELECT count(*) FROM items"))
+
+    def given(self) -> Iterator[Item]:
+        """The ids that the job was begun with, in order, whatever became of them."""
+        return (item for _, item, *_ in self._rows("position <= (SELECT given FROM job)"))
+
+    @property
+    def is_resumed(self) -> bool:
+        """Whether an earlier run may have sent something."""
+        return self._doubtful > 0
+
+    def expect(self, others: Iterable[Item]) -> None:
+        """Take in further ids that the job is about; all of them may be sent from now on."""
+        with self._lock, self._transaction():
+            self._db.executemany(_ADD, ((item,) for item in others))
+            self._db.execute(
+                "INSERT OR IGNORE INTO taken SELECT ifnull(max(position), 0), ? FROM items",
+                (self._clock.isoformat(),),
+            )
+        self._told.extend(bytes(self.total + 1 - len(self._told)))
 
     def counts(self) -> Counter[Status]:
         """How many ids have which outcome."""
@@ -290,7 +313,7 @@ class Journal:
             return items
 
     def record(self, outcomes: Sequence[Outcome[Item]]) -> None:
-        """Keep what became of ids that were read with `in_doubt` or `take`."""
+        """Keep what became of ids, which were read before or are new."""
         with self._lock:
             rows = list(map(self._row, outcomes))
             with self._transaction():
@@ -314,7 +337,7 @@ class Journal:
         created_at = None if outcome.profile is None else outcome.profile.created_at
         if outcome.status is Status.CREATED and created_at is not None:
             self._clock = created_at
-        position = self._positions.pop(outcome.item)
+        position = self._positions.pop(outcome.item, 0) or self._find(outcome.item)
         self._told[position] = True
         return (
             outcome.status.value,
@@ -322,6 +345,13 @@ class Journal:
             None if outcome.error is None else str(outcome.error),
             position,
         )
+
+    def _find(self, item: Item) -> int:
+        values = (_stored(item),)
+        found = self._db.execute("SELECT position FROM items WHERE item = ?", values).fetchone()
+        position = int(found[0] if found else self._db.execute(_ADD, values).lastrowid or 0)
+        self._told.extend(bytes(max(0, position + 1 - len(self._told))))
+        return position
 
     def _read_open(self, last: int = 1 << 62) -> list[Item]:
         rows = self._db.execute(
@@ -361,9 +391,13 @@ class _Digest:
         """Count an item in, and give it as SQLite keeps it."""
         if isinstance(item, UUID):
             self._hash.update(item.bytes)
-            return item.bytes
-        self._hash.update(b"%d\n" % item)
-        return item
+        else:
+            self._hash.update(b"%d\n" % item)
+        return _stored(item)
+
+
+def _stored(item: Item) -> Any:
+    return item.bytes if isinstance(item, UUID) else item
 
 
 def _item(stored: Any) -> Item:

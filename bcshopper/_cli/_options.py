@@ -7,6 +7,7 @@ import os
 import textwrap
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -201,7 +202,12 @@ def takes_ids(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]
             allow_empty: bool,
             **kwargs: Any,
         ) -> None:
-            source = choose_source(arguments, source_path, column=column, field=field)
+            if kwargs.get("all_customers"):
+                if arguments or source_path or column or field:
+                    raise click.UsageError("--all-customers is everyone: give no ids with it")
+                source = Source((), None)
+            else:
+                source = choose_source(arguments, source_path, column=column, field=field)
             command(*args, ids=Ids(source, skip_bad, allow_empty), **kwargs)
 
         return wrapped
@@ -223,6 +229,20 @@ def _in_a_folder(_: click.Context, __: click.Parameter, path: Path | None) -> Pa
     return path
 
 
+def _moment(_: click.Context, __: click.Parameter, text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is no time such as 2026-01-31T12:00+01:00") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+modified_since = click.option(
+    "--modified-since", metavar="TIME", callback=_moment,
+    help="Only customers modified since then; UTC if it has no offset.",
+)  # fmt: skip
 yes = click.option("--yes", is_flag=True, help="Do not ask.")
 dry_run = click.option(
     "--dry-run", is_flag=True, help="Print the requests that would go, and send none."

@@ -21,6 +21,7 @@ import msgspec
 from bcshopper._cli._files import closing_file, whole_file
 from bcshopper._cli._formats import DELIMITERS, Format, format_of, is_packed
 from bcshopper._cli._terminal import visible
+from bcshopper._models import Customer
 from bcshopper._transport import Request
 from bcshopper.errors import APIError
 
@@ -63,9 +64,16 @@ def _request_cells(request: Request) -> Cells:
     return request.method, str(request.url), body
 
 
+def _customer_cells(customer: Customer) -> Cells:
+    segments = " ".join(map(str, customer.segment_ids))
+    return customer.id, customer.shopper_profile_id, segments, customer.date_modified
+
+
 PROFILES = _attributes("id", "customer_id", "created_at", "updated_at")
 OUTCOMES = _attributes("item", "status.value", "profile_id", "error")
 LOOKUPS = Columns(("customer_id", "profile_id"), tuple)
+SEGMENTS = _attributes("id", "name", "description", "created_at", "updated_at")
+CUSTOMERS = Columns(("customer_id", "profile_id", "segment_ids", "date_modified"), _customer_cells)
 QUOTAS = _attributes("limit", "remaining", "window", "reset_in")
 REQUESTS = Columns(("method", "url", "body"), _request_cells)
 

@@ -21,6 +21,9 @@ _ALWAYS = {
     "create": {Status.CREATED, Status.EXISTS},
     "delete": {Status.DELETED},
     "delete-all": {Status.DELETED},
+    "sync": {Status.ADDED, Status.REMOVED},
+    "add": {Status.ADDED},
+    "remove": {Status.REMOVED},
 }
 """What is said though it be none."""
 

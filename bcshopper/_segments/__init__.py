@@ -1,4 +1,4 @@
 """`session.segments`, and who is in them."""
 
-from bcshopper._segments.members import SegmentMembers
+from bcshopper._segments.members import SegmentMembers, run_of_sync
 from bcshopper._segments.resource import Segments

@@ -230,6 +230,11 @@ class SegmentMembers:
         return f"<SegmentMembers of segment {self.segment_id}>"
 
 
+def run_of_sync(members: SegmentMembers, customer_ids: AnyIterable[int]) -> Sync:
+    """A run of `sync` that tells, wherever it is left, what became of everyone else."""
+    return Sync(members._verbs, customer_ids)  # noqa: SLF001 - of this module
+
+
 class _Run(Protocol):
     """What `Changes` and `Sync` have in common."""
 
