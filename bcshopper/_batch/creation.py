@@ -313,9 +313,9 @@ class _Creation(Generic[ItemT]):
         if isinstance(error, NotFoundError) and (is_lone or not self._was_there):
             await self._make_sure_it_is_there()
         if self._creates.find is None:
-            return (
-                await self._settle_refused({items[0]: error}) if is_lone else Refusal(items, error)
-            )
+            if is_lone and read_claim(error) in {Claim.EXISTS, Claim.MAYBE}:
+                return await self._settle_refused({items[0]: error})
+            return Refusal(items, error)
         if is_lone and (
             not self._looked_up
             or items[0] in self._known

@@ -199,6 +199,22 @@ async def test_a_lost_answer_is_simply_sent_again(fault, verb):
         assert counts(sandbox).keys() <= {("POST", MEMBERS), ("DELETE", MEMBERS)}
 
 
+@pytest.mark.parametrize("names_items", [True, False])
+@pytest.mark.parametrize("conflicts", ["409", "422"])
+async def test_a_lost_answer_whose_repeat_is_refused_comes_to_an_end(names_items, conflicts):
+    """`EXISTS` where the refusal says so, `UNKNOWN` where it says nothing: never `REJECTED`."""
+    async with opened(profiles=60, names_items=names_items, conflicts=conflicts) as (
+        sandbox, session, segment,
+    ):  # fmt: skip
+        sandbox.faults.rule(Fault.cut(applied=True), method="POST", path=MEMBERS, nth=1)
+        members = session.segments.members(segment.id)
+        report = await members.add(ids_of(sandbox)[:50], check=False)
+        is_told = names_items or conflicts == "409"
+        assert {o.status for o in report} == {Status.EXISTS if is_told else Status.UNKNOWN}
+        assert is_told or all(o.error is not None for o in report)
+        assert len(sandbox.record.requests) <= 110
+
+
 async def test_what_stays_unanswered_is_unknown():
     """After the attempts of the policy, no more: with the reason."""
     async with opened(profiles=60, retry=RetryPolicy(attempts=3)) as (sandbox, session, segment):
