@@ -135,11 +135,7 @@ class Sandbox:
         self.store.add_profiles(profiles)
 
     def begin_with(self, document: object) -> None:
-        """Add what a seed of the admin API says, now and after each `reset`.
-
-        Raises:
-            InvalidInputError: it is no seed, or contradicts itself or the store.
-        """
+        """Add what a seed of the admin API says, now and after each `reset`."""
         seed = convert(document, Seed)
         plant(self.store, seed)
         self._starts.append(seed)
@@ -150,7 +146,7 @@ class Sandbox:
         self._rng.seed(self._seed)
         self._api.store = Store(self._rng, self._past)
         self.faults.clear()
-        self._server.forget()
+        self._server.record = Record(self.record.last + 1)
         self.rules = self._rules
         self._fill()
 

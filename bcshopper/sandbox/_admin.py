@@ -71,12 +71,12 @@ class Admin:
             Operation("POST", "spend", "Use up quota", self._spend, body=Spending),
             Operation("PUT", "rules", "Behave so from now on", self._rules, body=Rules),
         )  # fmt: skip
-        self._operations = {(o.path, o.method): o for o in operations}
+        itself = Operation("GET", "openapi.json", "All of this", lambda _: describe(operations))
+        self._operations = {(o.path, o.method): o for o in (*operations, itself)}
         html = _PAGE.read_bytes()
         self._fixed = {
             ADMIN.rstrip("/"): Answer(308, headers={"Location": ADMIN}),
             "": Answer(200, html, {"Content-Type": "text/html; charset=utf-8"}),
-            "openapi.json": Answer(200, msgspec.json.encode(describe(operations))),
         }
         own = [_digest(html, tag) for tag in (b"script", b"style")]
         self._headers = {
@@ -101,7 +101,7 @@ class Admin:
     def _answer(self, method: str, path: str, query: Mapping[str, str], body: bytes) -> Answer:
         methods = ["GET"] * (path in self._fixed) + [m for p, m in self._operations if p == path]
         if not methods:
-            known = ", ".join(sorted({p for p, _ in self._operations} | {"openapi.json"}))
+            known = ", ".join(sorted({p for p, _ in self._operations}))
             return problem(404, f"below {ADMIN} there are {known}, not {path:.50}")
         if method not in methods:
             refusal = problem(405, f"{path or 'the page'} takes {', '.join(methods)}, not {method}")

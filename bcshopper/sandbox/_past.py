@@ -12,11 +12,8 @@ class Past(Generic[T]):
     """Remembers for `lag` seconds what things looked like before they changed.
 
     Args:
-        lag: for how many seconds.
-        clock: tells the time in seconds.
-
-    Attributes:
         lag: for how many seconds; it may be changed.
+        clock: tells the time in seconds.
     """
 
     def __init__(self, lag: float, clock: Callable[[], float]) -> None:

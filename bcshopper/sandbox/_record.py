@@ -39,9 +39,6 @@ class LoggedRequest:
 class Record:
     """What the sandbox has seen.
 
-    Args:
-        first: the number of the first request to come.
-
     Attributes:
         first: the number of the first request.
         requests: the last 10,000 requests, oldest first.

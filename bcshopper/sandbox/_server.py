@@ -26,19 +26,8 @@ _SLOWEST_CLOSE = 1.0
 _MAX_URL = 2048  # characters, percent-encoded
 
 
-Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
-
-
 class Server:
-    """Serves one store.
-
-    Attributes:
-        prefix: of the paths that are the store's.
-        rules: how the store behaves.
-        quota: what it has left; None if it has none.
-        record: what came.
-        admin: answers what is below `/_sandbox/`; None: like any path that is unknown.
-    """
+    """Serves one store, and what is below `/_sandbox/` if there is somebody to answer that."""
 
     def __init__(
         self,
@@ -59,7 +48,7 @@ class Server:
         self._handlers: set[asyncio.Task[object]] = set()
         self._used = WeakSet[asyncio.Transport]()
         self._clock: Callable[[], float] = time.monotonic
-        self.admin: Handler | None = None
+        self.admin: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]] | None = None
         self.record = Record()
         self.follow(rules)
 
@@ -67,10 +56,6 @@ class Server:
         """Behave so from now on, with a new quota window from the next request on."""
         self.rules = rules
         self.quota = None if rules.quota is None else Quota(rules.quota, rules, RESOURCES)
-
-    def forget(self) -> None:
-        """Begin a new record, whose numbers go on."""
-        self.record = Record(self.record.last + 1)
 
     def now(self) -> float:
         """Seconds on the event loop's clock."""

@@ -168,12 +168,9 @@ class Store:
     # ------------------------------------------------------------ profiles
 
     def create(
-        self,
-        customer_id: int,
-        *,
-        created_at: datetime | None = None,
+        self, customer_id: int, *, created_at: datetime | None = None,
         profile_id: UUID | None = None,
-    ) -> ShopperProfile:
+    ) -> ShopperProfile:  # fmt: skip
         """Give a customer, who must have none, a profile; of now, if no other time is given."""
         now = _whole_second(created_at)
         profile = ShopperProfile(profile_id or self._new_id(), customer_id, now, now)
@@ -232,14 +229,9 @@ class Store:
     # ------------------------------------------------------------ segments
 
     def create_segment(
-        self,
-        name: str,
-        description: str = "",
-        *,
-        created_at: datetime | None = None,
-        updated_at: datetime | None = None,
-        segment_id: UUID | None = None,
-    ) -> StoredSegment:
+        self, name: str, description: str = "", *, created_at: datetime | None = None,
+        updated_at: datetime | None = None, segment_id: UUID | None = None,
+    ) -> StoredSegment:  # fmt: skip
         """Add a segment, whose name must be new; of now, if no other times are given."""
         created = _whole_second(created_at)
         updated = _whole_second(updated_at or created)

@@ -66,7 +66,7 @@ class Page:
         )
 
     def count(self, name):
-        pairs = dict(zip(self.text("#counts dt"), self.text("#counts dd"), strict=True))
+        pairs = dict(text.split("\n") for text in self.text("#counts div"))
         return int(pairs.get(name, "-1").replace(",", ""))
 
     def rows(self):
