@@ -53,12 +53,9 @@ __all__ = [
 ]
 
 
-def _rebuild(
-    cls: type[BCShopperError], args: tuple[Any, ...], state: dict[str, Any]
-) -> BCShopperError:
+def _rebuild(cls: type[BCShopperError], args: tuple[Any, ...]) -> BCShopperError:
     error = cls.__new__(cls, *args)
     error.args = args
-    error.__dict__.update(state)
     return error
 
 
@@ -71,9 +68,10 @@ class BCShopperError(Exception):
 
     resume_page: int | None = None
 
-    def __reduce__(self) -> tuple[Callable[..., BCShopperError], tuple[Any, ...]]:
+    def __reduce__(self) -> tuple[Callable[..., BCShopperError], tuple[Any, ...], dict[str, Any]]:
         # BaseException would call the class with `args` alone, which keyword-only fields refuse.
-        return _rebuild, (type(self), self.args, self.__dict__)
+        # The state comes apart from them: a report in it may hold this very error.
+        return _rebuild, (type(self), self.args), self.__dict__
 
 
 class InvalidInputError(BCShopperError, ValueError):

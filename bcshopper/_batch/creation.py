@@ -32,9 +32,11 @@ from bcshopper._transport import (
 )
 from bcshopper.errors import (
     APIError,
+    AuthenticationError,
     BCShopperError,
     ConflictError,
     NotFoundError,
+    PermissionDeniedError,
     ResponseFormatError,
     SessionClosedError,
     TransportError,
@@ -45,7 +47,11 @@ ErrorT = TypeVar("ErrorT", bound=BCShopperError)
 T = TypeVar("T")
 
 # The API documents no code for these: its words are all there is.
-_EXISTS = re.compile(r"\b(already|exists?|duplicate|taken)\b", re.IGNORECASE)
+_EXISTS = re.compile(
+    r"due to conflicts|already exist|exists already|exists (for|in)\b|duplicate"
+    r"|already ha(s|ve) an?\b|already (a member|added|associated|assigned|part of)|already in (the |this |a )?segment",
+    re.IGNORECASE,
+)
 _MISSING = re.compile(r"n.t exist|no such|not found|unknown|no longer", re.IGNORECASE)
 _MOST_SAID = 500  # characters of a second error within a first one
 _INVALID = re.compile(r"not valid|invalid|must be", re.IGNORECASE)
@@ -235,6 +241,9 @@ class _Creation(Generic[ItemT]):
             for item, row in verdict.created.items():
                 self._ledger.settle(item, self._creates.done, profile_id=row.id, profile=row)
             self._ledger.without_effect([*verdict.refused, *verdict.silent])
+            for refusal in verdict.refused.values():
+                if isinstance(refusal, AuthenticationError | PermissionDeniedError):
+                    raise refusal  # which is about no item
             doubtful = {**verdict.doubtful, **await self._settle_refused(verdict.refused)}
             rest: Sequence[ItemT] = self._ledger.unsettled(verdict.silent)
             if verdict.refusal is not None and rest:
@@ -275,13 +284,7 @@ class _Creation(Generic[ItemT]):
         """
         claims = {item: read_claim(error) for item, error in refused.items()}
         if self._creates.find is None:
-            for item, claim in claims.items():
-                if claim in {Claim.EXISTS, Claim.MAYBE}:
-                    profile_id = item if isinstance(item, UUID) else None
-                    self._ledger.settle(item, Status.EXISTS, profile_id=profile_id)
-                else:
-                    self._reject(item, refused[item])
-            return {}
+            return await self._settle_without_look_up(refused, claims)
         failure = None
         if not {Claim.MISSING}.issuperset(claims.values()):
             failure = await self._settle_existing(self._ledger.pending)
@@ -298,6 +301,26 @@ class _Creation(Generic[ItemT]):
                 self._reject(item, error)
             else:
                 doubtful[item] = _contradicted(error)
+        return doubtful
+
+    async def _settle_without_look_up(
+        self, refused: Mapping[ItemT, APIError], claims: Mapping[ItemT, Claim]
+    ) -> Mapping[ItemT, BCShopperError]:
+        """The server's words are all there is; what they do not say stays in doubt."""
+        if any(
+            claim is Claim.MISSING and str(item) not in str(refused[item])
+            for item, claim in claims.items()
+        ):
+            await self._make_sure_it_is_there()  # it may be what is missing
+        doubtful: dict[ItemT, BCShopperError] = {}
+        for item, claim in claims.items():
+            if claim is Claim.EXISTS:
+                profile_id = item if isinstance(item, UUID) else None
+                self._ledger.settle(item, Status.EXISTS, profile_id=profile_id)
+            elif claim is Claim.MAYBE:
+                doubtful[item] = refused[item]
+            else:
+                self._reject(item, refused[item])
         return doubtful
 
     async def _explain_refusal(

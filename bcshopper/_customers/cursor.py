@@ -72,6 +72,7 @@ class Progress:
         after: the cursor to go on with; None before the first page.
         is_over: whether that was all.
         came: how many customers came.
+        has_repeats: whether some came on two pages, one after the other; they are yielded once.
         total: how many there were at the start; 0 before the first page.
     """
 
@@ -80,6 +81,7 @@ class Progress:
         self.is_over = False
         self.came = 0
         self.total = 0
+        self.has_repeats = False
         self._limit = limit
         self._number = 0
         self._cursors: set[str] = set()
@@ -115,6 +117,9 @@ class Progress:
             check_distinct(rows)
         elif document.meta.pagination is None:
             raise MalformedDocumentError("the first page lacks it", "$.meta.pagination")
+        elif not meta.end_cursor and len(rows) < document.meta.pagination.total:
+            reason = f"{len(rows)} of {document.meta.pagination.total} came, and no cursor to more"
+            raise MalformedDocumentError(reason, f"{_META}.end_cursor")
         else:
             check_page(Page(rows, document.meta.pagination, 1, self._limit))
 
@@ -125,7 +130,10 @@ class Progress:
             self._start = document.meta.pagination
             self.total = self._start.total
         self._number += 1
-        self.came += len(rows)
+        before = {customer.id for customer in self._newest}
+        new = tuple(customer for customer in rows if customer.id not in before)
+        self.has_repeats |= len(new) < len(rows)
+        self.came += len(new)
         self._newest = rows
         self.after = meta.end_cursor or None
         if self.after is not None:
@@ -138,7 +146,7 @@ class Progress:
             per_page=meta.per_page,
             current_page=self._number,
         )
-        return Page(rows, pagination, self._number, self._limit)
+        return Page(new, pagination, self._number, self._limit)
 
 
 async def walk_by_cursor(
@@ -173,6 +181,8 @@ async def walk_by_cursor(
 
     async def add(document: CursorDocument) -> Page[Customer]:
         page = progress.add(document)
+        if progress.has_repeats:
+            note_drift("a page begins with customers of the one before it")
         if progress.is_over and progress.came != progress.total:
             note_drift(f"{progress.total} items became {progress.came}")
         return page

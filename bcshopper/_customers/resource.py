@@ -9,7 +9,7 @@ from yarl import URL
 
 from bcshopper._customers.cursor import walk_by_cursor
 from bcshopper._customers.wire import CustomerRequests
-from bcshopper._inputs import check_count
+from bcshopper._inputs import check_count, shown
 from bcshopper._listing import MAX_LIMIT, NoteDrift, Paginator
 from bcshopper._models import Customer, Page
 from bcshopper._transport import Request, Transport
@@ -70,4 +70,4 @@ def _check_moment(name: str, value: object) -> datetime:
             return value.astimezone(UTC)
     except OverflowError:  # before the year 1 or after 9999 there
         pass
-    raise InvalidInputError(f"{name} must be a datetime with an offset, not {value!r:.100}")
+    raise InvalidInputError(f"{name} must be a datetime with an offset, not {shown(value)}")

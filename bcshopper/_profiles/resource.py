@@ -178,7 +178,7 @@ class ShopperProfiles:
         if confirm != self._store_hash:
             raise InvalidInputError(
                 f"delete_all deletes every shopper profile; confirm must be the store hash, "
-                f"not {confirm!r}"
+                f"{self._store_hash}, and is not"
             )
         await self._transport.send(self._requests.delete_all(), read_no_body)
 

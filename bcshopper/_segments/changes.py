@@ -17,13 +17,13 @@ from uuid import UUID
 
 import attrs
 
-from bcshopper._batch import FATAL, Batch
+from bcshopper._batch import FATAL, Batch, Claim, read_claim
 from bcshopper._listing import in_order
 from bcshopper._outcomes import Outcome, Status
 from bcshopper._segments.people import People
 from bcshopper._segments.verbs import MemberVerbs
 from bcshopper._transport import UNWATCHED, Effect, effect_of
-from bcshopper.errors import BCShopperError
+from bcshopper.errors import APIError, BCShopperError, NotFoundError
 
 ItemT = TypeVar("ItemT", int, UUID)
 Found: TypeAlias = tuple[Sequence[int], Mapping[int, UUID | BCShopperError | None]]
@@ -51,6 +51,8 @@ class Changes:
         self._coming = coming
         self._going = going
         self._step: _Step[Any] | None = None
+        # Of whom an earlier step found no profile to add, by position.
+        self._missing: dict[int, Outcome[UUID]] = {}
 
     async def run(self) -> AsyncGenerator[Outcome[int]]:
         """Do it, and yield an outcome for everyone as it is known.
@@ -163,6 +165,10 @@ class Changes:
         yield _Step(verbs.remove(), going, going.with_profile(), self._take)
 
     def _note_created(self, position: int, outcome: Outcome[int]) -> Outcome[int] | None:
+        missing = self._missing.get(position)
+        if missing is not None and missing.item == outcome.profile_id:
+            # It was missing when it was to be added, and is found again: look-ups can lag.
+            return Outcome(outcome.item, Status.UNKNOWN, error=missing.error)
         if outcome.ok and outcome.profile_id is not None:
             self._coming.note_profile(position, outcome.profile_id)
             return None
@@ -170,7 +176,12 @@ class Changes:
         return Outcome(outcome.item, status, error=outcome.error)
 
     def _forget_rejected(self, position: int, outcome: Outcome[UUID]) -> Outcome[UUID] | None:
-        if outcome.status is Status.REJECTED:
+        error = outcome.error
+        if outcome.status is Status.REJECTED and (
+            isinstance(error, NotFoundError)
+            or (isinstance(error, APIError) and read_claim(error) is Claim.MISSING)
+        ):
+            self._missing[position] = outcome
             self._coming.note_profile(position, None)
             return None
         return outcome

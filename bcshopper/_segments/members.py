@@ -8,7 +8,7 @@ from contextlib import aclosing
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
-from bcshopper._inputs import AnyIterable, check_number, collect, customer_id
+from bcshopper._inputs import AnyIterable, check_number, collect, customer_id, shown
 from bcshopper._inputs import segment_id as parse_segment_id
 from bcshopper._listing import MAX_LIMIT, ListDocument, Paginator, paginate
 from bcshopper._models import Page, ShopperProfile
@@ -222,7 +222,7 @@ class SegmentMembers:
         if parse_segment_id(confirm) != self.segment_id:
             raise InvalidInputError(
                 f"clear empties the segment; confirm must be its id, {self.segment_id}, "
-                f"not {confirm!r}"
+                f"not {shown(confirm)}"
             )
         await self._verbs.transport.send(self._verbs.requests.clear(), read_no_body)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from contextlib import aclosing
 from typing import Any
 from uuid import UUID
@@ -11,7 +12,7 @@ from yarl import URL
 
 from bcshopper._batch import Batch, Deletes, IsThere
 from bcshopper._customers import CustomerRequests, Lookup
-from bcshopper._inputs import AnyIterable
+from bcshopper._inputs import AnyIterable, shown
 from bcshopper._inputs import segment_id as parse_segment_id
 from bcshopper._listing import MAX_LIMIT, ListDocument, Pages, Paginator, paginate, read_list
 from bcshopper._models import Page, Segment
@@ -29,6 +30,27 @@ from bcshopper.errors import (
     ResponseFormatError,
     TransportError,
 )
+
+_FULL = 507  # the store has reached a limit, says the API's page on status codes
+_LIMIT = re.compile(r"limit|maximum|at most", re.IGNORECASE)
+
+
+class _Tries:
+    """How many there were, and since when."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._began: float | None = None  # when the first one went out
+
+    def note(self) -> None:
+        """One goes out."""
+        if self._began is None:
+            self._began = asyncio.get_running_loop().time()
+
+    def elapsed(self) -> float:
+        """Seconds since the first one went out."""
+        now = asyncio.get_running_loop().time()
+        return 0.0 if self._began is None else now - self._began
 
 
 class Segments:
@@ -174,7 +196,9 @@ class Segments:
         for field, text in given.items():
             _check_text(field, text, blank=field != "name")
         request = self._requests.update(one, given)
-        return await self._transport.send(request, lambda reply: read_written(reply, request))
+        return await self._transport.send(
+            request, lambda reply: read_written(reply, request, segment_id=one, name=name)
+        )
 
     async def delete(
         self, segment_ids: AnyIterable[UUID | str], *, check: bool = True
@@ -207,7 +231,8 @@ class Segments:
         """
         if confirm != self._store_hash:
             raise InvalidInputError(
-                f"delete_all deletes every segment; confirm must be the store hash, not {confirm!r}"
+                f"delete_all deletes every segment; confirm must be the store hash, "
+                f"{self._store_hash}, and is not"
             )
         await self._transport.send(self._requests.delete_all(), read_no_body)
 
@@ -232,27 +257,37 @@ class Segments:
     async def _create(self, name: str, description: str, *, takes_existing: bool) -> Segment:
         """Create it; after a lost answer, or where one will do that exists, look for it first."""
         request = self._requests.create(name, description)
-        loop = asyncio.get_running_loop()
-        began, tries, was_lost = loop.time(), 0, False
+        tries, was_lost = _Tries(), False
+
+        def will_do(found: Segment) -> bool:
+            return takes_existing or found.description == description  # else it is another's
+
         while True:
-            tries += 1
+            tries.count += 1
             try:
                 return await self._transport.send(
-                    request, lambda reply: read_written(reply, request)
+                    request,
+                    lambda reply: read_written(reply, request, name=name),
+                    Watch(going_out=tries.note),
                 )
             except (APIError, TransportError, ResponseFormatError) as caught:
                 error: BCShopperError = caught
             reason = error
             if isinstance(error, ConflictError) and (takes_existing or was_lost):
-                if found := await self.find(name):
+                found = await self.find(name)
+                if found and will_do(found):
                     return found
+                if found or _is_full(error):
+                    raise error
                 reason = _contradicted(error)  # the list may lag behind
-            elif effect_of(error) is Effect.UNKNOWN:
-                was_lost = True
-            else:
+            elif effect_of(error) is not Effect.UNKNOWN or _is_full(error):
                 raise error
-            may_go_on = await self._transport.back_off(request, reason, tries, loop.time() - began)
-            if found := await self.find(name):
+            else:
+                was_lost = True
+            may_go_on = await self._transport.back_off(
+                request, reason, tries.count, tries.elapsed()
+            )
+            if (found := await self.find(name)) and will_do(found):
                 return found
             if not may_go_on:
                 raise error
@@ -267,11 +302,23 @@ class Segments:
         return f"<Segments of store {self._store_hash}>"
 
 
+def _is_full(error: BCShopperError) -> bool:
+    """Whether it says that the store has all the segments that it can have."""
+    if not isinstance(error, APIError):
+        return False
+    is_limit = isinstance(error, ConflictError) and _LIMIT.search(error.title) is not None
+    return error.status == _FULL or is_limit
+
+
 def _check_text(name: str, value: Any, *, blank: bool) -> None:
     if not isinstance(value, str) or not (blank or value.strip()):
         raise InvalidInputError(
-            f"{name} must be {'' if blank else 'some '}text, not {value!r:.200}"
+            f"{name} must be {'' if blank else 'some '}text, not {shown(value)}"
         )
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise InvalidInputError(f"{name} has half a surrogate pair: {shown(value)}") from None
 
 
 def _contradicted(error: APIError) -> ResponseFormatError:

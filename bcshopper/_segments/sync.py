@@ -63,11 +63,15 @@ class Sync:
         await self._read()
         unchanged, removals = self._roll.count(), len(self._roll.surplus)
         if is_too_many(removals, unchanged, max_removed):
+            try:
+                plan = await self._plan()
+            except BCShopperError:  # the refusal does not depend on who has a profile
+                plan = self._plan_of(People(self._roll.missing()))
             raise TooManyRemovalsError(
                 f"{removals:,} of {removals + unchanged:,} members would be removed from segment "
                 f"{self._verbs.requests.segment_id}, which is more than max_removed={max_removed:g}"
                 " allows; nothing was changed",
-                await self._plan(),
+                plan,
             )
         changes = self._changes = self._begin()
         staying = self._staying()
@@ -113,6 +117,9 @@ class Sync:
             async for outcome in failures:
                 if outcome.error is not None:
                     raise outcome.error
+        return self._plan_of(missing)
+
+    def _plan_of(self, missing: People) -> SyncPlan:
         return plan_of(
             missing,
             self._roll.surplus,

@@ -179,11 +179,15 @@ def read_wanted(reply: Reply, request: Request, segment_id: UUID) -> Segment:
     return rows[0]
 
 
-def read_written(reply: Reply, request: Request) -> Segment:
-    """The one segment that was created or changed.
+def read_written(
+    reply: Reply, request: Request, *, segment_id: UUID | None = None, name: str | None = None
+) -> Segment:
+    """The one segment that was created or changed: of this id, and of this name.
+
+    A name may come back trimmed, or in another case.
 
     Raises:
-        MalformedDocumentError: it is neither one nor a refusal.
+        MalformedDocumentError: it is neither that one nor a refusal.
         APIError: it is a refusal within a success.
     """
     if read_problems(reply.body):
@@ -191,4 +195,9 @@ def read_written(reply: Reply, request: Request) -> Segment:
     rows = converter.loads(reply.body, Created[Segment]).data
     if len(rows) != 1:
         raise MalformedDocumentError(f"it has {len(rows)} segments", "$.data")
-    return rows[0]
+    (segment,) = rows
+    if segment_id is not None and segment.id != segment_id:
+        raise MalformedDocumentError(f"it has segment {segment.id}", "$.data[0].id")
+    if name is not None and segment.name.strip().casefold() != name.strip().casefold():
+        raise MalformedDocumentError("it has a segment of another name", "$.data[0].name")
+    return segment
