@@ -49,7 +49,8 @@ T = TypeVar("T")
 # The API documents no code for these: its words are all there is.
 _EXISTS = re.compile(
     r"due to conflicts|already exist|exists already|exists (for|in)\b|duplicate"
-    r"|already ha(s|ve) an?\b|already (a member|added|associated|assigned|part of)|already in (the |this |a )?segment",
+    r"|already ha(s|ve) an?\b|already (a member|added|associated|assigned|part of)"
+    r"|already in (the |this |a )?segment",
     re.IGNORECASE,
 )
 _MISSING = re.compile(r"n.t exist|no such|not found|unknown|no longer", re.IGNORECASE)
