@@ -167,7 +167,13 @@ class Sync(Membership):
         Raises:
             CommandError: too many would be removed, or there is no such segment.
         """
-        plan = ask_store(settings, lambda session: self._plan(session, journal))
+
+        async def read(session: Session) -> SyncPlan:
+            plan = await self._plan(session, journal)
+            # What was read for the plan is read again to do it.
+            return attrs.evolve(plan, requests=plan.requests + session.stats.requests)
+
+        plan = ask_store(settings, read)
         create, add, remove = map(len, (plan.to_create, plan.to_add, plan.to_remove))
         is_new = "" if self._segment else " (to be created)"
         made = f", {create:,} profiles to be created" if create else ""
@@ -195,7 +201,7 @@ class Sync(Membership):
             ids = tuple(journal.given())
             found = await session.shopper_profiles.lookup(ids)
             lacking = tuple(customer for customer, profile in found.items() if profile is None)
-            requests = 1 + sum(-(-len(some) // MAX_PER_WRITE) for some in (ids, lacking))
+            requests = sum(-(-len(some) // MAX_PER_WRITE) for some in (ids, lacking))
             return SyncPlan(lacking, ids, (), 0, requests)
         return await session.segments.members(self._segment.id).plan(journal.given())
 
