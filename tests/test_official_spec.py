@@ -21,6 +21,7 @@ import pytest
 
 from bcshopper import (
     BadRequestError,
+    BCShopperError,
     NotFoundError,
     ResponseFormatError,
     RetryPolicy,
@@ -218,6 +219,34 @@ async def test_create_sends_a_valid_full_chunk_and_claims_only_what_the_answer_s
     assert await prism.verdicts(session.stats.requests) == [True, False]
     assert report[0].status is Status.CREATED
     assert {outcome.status for outcome in report[1:]} == {Status.UNKNOWN}
+
+
+SEGMENT = UUID("dfada416-eba1-49cf-ad21-0f48b48d50ad")
+SOME_PROFILES = [UUID(int=n) for n in range(1, 50)]
+FAMILY = {
+    "list segments": lambda s: s.segments.page(3, limit=250),
+    "get a segment": lambda s: s.segments.get(SEGMENT),
+    "find a segment": lambda s: s.segments.find("My Segment"),
+    "create a segment": lambda s: s.segments.create("My Segment", description="Description"),
+    "update a segment": lambda s: s.segments.update(SEGMENT, name="My Segment"),
+    "delete segments": lambda s: s.segments.delete([SEGMENT, *SOME_PROFILES[:9]], check=False),
+    "delete all segments": lambda s: s.segments.delete_all(confirm=STORE),
+    "list members": lambda s: s.segments.members(SEGMENT).page(2, limit=250),
+    "add members": lambda s: s.segments.members(SEGMENT).add(SOME_PROFILES, check=False),
+    "remove members": lambda s: s.segments.members(SEGMENT).remove(SOME_PROFILES, check=False),
+    "clear a segment": lambda s: s.segments.members(SEGMENT).clear(confirm=SEGMENT),
+    "segments of a profile": lambda s: s.shopper_profiles.segments(SOME_PROFILES[0]).all(),
+}
+
+
+@pytest.mark.parametrize("verb", FAMILY)
+async def test_every_verb_of_the_family_follows_the_official_file(prism, session, verb):
+    """Each request is valid; the mock's one answer to all may contradict itself, and is ours."""
+    with suppress(BCShopperError):
+        await FAMILY[verb](session)
+    sent = session.stats.requests
+    assert sent > 0
+    assert set(await prism.verdicts(sent)) == {True}
 
 
 async def test_a_refusal_as_in_the_official_file_is_read_word_by_word(prism, address):
