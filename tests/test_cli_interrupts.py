@@ -130,8 +130,9 @@ def test_a_full_disk_accounts_for_every_id(sandbox, ids, tmp_path):
         subprocess.Popen(["sh", "-c", "cat", "sh"], stdin=subprocess.PIPE, stdout=file) as cat,
     ):  # the rows have room
         done = subprocess.run(
-            [*limited, *map(str, command)], env={**environment(sandbox), "PYTHONDONTWRITEBYTECODE": "1"}, stdout=cat.stdin,
-            stderr=subprocess.PIPE, text=True, check=False, timeout=60,
+            [*limited, *map(str, command)],
+            env={**environment(sandbox), "PYTHONDONTWRITEBYTECODE": "1"},
+            stdout=cat.stdin, stderr=subprocess.PIPE, text=True, check=False, timeout=60,
         )  # fmt: skip
     assert done.returncode == 4
     assert done.stderr.count("the journal can't be read or written") == 1
