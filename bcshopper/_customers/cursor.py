@@ -8,8 +8,9 @@ at the start. Where fewer came, one request more makes sure.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 import attrs
@@ -169,10 +170,10 @@ async def walk_by_cursor(
     """
     progress = Progress(limit)
 
-    def next_call() -> Coroutine[Any, Any, CursorDocument] | None:
+    def next_call() -> Callable[[], Awaitable[CursorDocument]] | None:
         if progress.is_over:
             return None
-        return transport.send(request(progress.after), read)
+        return partial(transport.send, request(progress.after), read)
 
     def read(reply: Reply) -> CursorDocument:
         document = read_list(reply, CursorDocument)
@@ -187,6 +188,6 @@ async def walk_by_cursor(
             note_drift(f"{progress.total} items became {progress.came}")
         return page
 
-    async with aclosing(in_order(next_call, add, ahead=1, spawn=transport.spawn)) as pages:
+    async with aclosing(in_order(next_call, add, ahead=1, transport=transport)) as pages:
         async for page in pages:
             yield page

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
-from typing import Any, Protocol, TypeVar
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Generic, TypeAlias, TypeVar
+
+from bcshopper._transport import Transport
 
 T = TypeVar("T")
 U = TypeVar("U")
 
-
-class Spawn(Protocol):
-    """Starts a task that the session waits for when it closes."""
-
-    def __call__(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]: ...
+Call: TypeAlias = Callable[[], Awaitable[T]]
 
 
 async def in_order(
-    next_call: Callable[[], Coroutine[Any, Any, T] | None],
+    next_call: Callable[[], Call[T] | None],
     finish: Callable[[T], Awaitable[U]],
     *,
     ahead: int,
-    spawn: Spawn,
+    transport: Transport,
 ) -> AsyncGenerator[U]:
     """Yield the results of calls in the order in which they are handed out.
 
@@ -31,24 +29,77 @@ async def in_order(
             after each result.
         finish: makes of a result, when its turn comes, what is yielded; `next_call` is asked after.
         ahead: how many calls may be under way or done and not yet yielded.
-        spawn: starts a task.
+        transport: makes the calls, as many at once as it sends requests.
     """
-    tasks: deque[asyncio.Task[T]] = deque()
-
-    def fill() -> None:
-        while len(tasks) < ahead and (call := next_call()) is not None:
-            tasks.append(spawn(call))
-
+    pool = _Pool(next_call, ahead, transport)
     # Not a TaskGroup: closing a generator inside of one raises a BaseExceptionGroup.
     try:
-        fill()
-        while tasks:
-            result = await tasks[0]
-            tasks.popleft()
+        pool.fill()
+        while pool.places:
+            result = await pool.places[0]
+            pool.places.popleft()
             finished = await finish(result)
-            fill()
+            pool.fill()
             yield finished
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await pool.close()
+
+
+class _Pool(Generic[T]):
+    """Workers that make calls, and a place for each result, in the order of the calls.
+
+    A task for each call instead would cost more than all of this.
+    """
+
+    def __init__(
+        self, next_call: Callable[[], Call[T] | None], ahead: int, transport: Transport
+    ) -> None:
+        self.places: deque[asyncio.Future[T]] = deque()
+        self._next_call = next_call
+        self._ahead = ahead
+        self._transport = transport
+        self._loop = asyncio.get_running_loop()
+        self._workers: set[asyncio.Task[None]] = set()
+        self._at_work = 0
+
+    def fill(self) -> None:
+        """Have as many calls under way as there may be."""
+        while self._at_work < self._transport.concurrency and (taken := self._take()):
+            self._at_work += 1
+            worker = self._transport.spawn(self._work(*taken))
+            self._workers.add(worker)
+            worker.add_done_callback(self._workers.discard)
+
+    async def close(self) -> None:
+        """Give up what is under way."""
+        for worker in self._workers:
+            worker.cancel()
+        await asyncio.gather(*self._workers, return_exceptions=True)
+        for place in self.places:
+            if place.done() and not place.cancelled():
+                place.exception()  # nobody is left to be told
+
+    def _take(self) -> tuple[Call[T], asyncio.Future[T]] | None:
+        if len(self.places) >= self._ahead or (call := self._next_call()) is None:
+            return None
+        place: asyncio.Future[T] = self._loop.create_future()
+        self.places.append(place)
+        return call, place
+
+    async def _work(self, call: Call[T], place: asyncio.Future[T]) -> None:
+        try:
+            taken: tuple[Call[T], asyncio.Future[T]] | None = (call, place)
+            while taken:
+                call, place = taken
+                try:
+                    result = await call()
+                except Exception as error:  # noqa: BLE001 - it is raised when its turn comes
+                    if not place.done():
+                        place.set_exception(error)
+                else:
+                    if not place.done():  # else the reader was cancelled while it waited for it
+                        place.set_result(result)
+                taken = self._take()
+        finally:
+            self._at_work -= 1
+            place.cancel()  # if this was cancelled

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+from functools import partial
 from typing import Any, TypeAlias
 
 from bcshopper._listing.ahead import in_order
@@ -35,9 +36,9 @@ def read_ahead(
         ahead: pages under way or waiting at most.
     """
 
-    def next_call() -> Coroutine[Any, Any, Unread] | None:
+    def next_call() -> Callable[[], Awaitable[Unread]] | None:
         number = next_number()
-        return None if number is None else pages.fetch_unread(number)
+        return None if number is None else partial(pages.fetch_unread, number)
 
     async def read(unread: Unread) -> Page[RowT]:
         try:
@@ -47,7 +48,7 @@ def read_ahead(
         learn(page)
         return page
 
-    return in_order(next_call, read, ahead=ahead, spawn=pages.transport.spawn)
+    return in_order(next_call, read, ahead=ahead, transport=pages.transport)
 
 
 def most_pages(total_pages: int) -> int:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from typing import Any
 from uuid import UUID
 
 from yarl import URL
@@ -199,9 +198,9 @@ class ShopperProfiles:
         ids = await collect(customer_ids, customer_id)
         chunks = self._lookup.requests.split(ids)
 
-        def next_call() -> Coroutine[Any, Any, dict[int, UUID | None]] | None:
+        def next_call() -> Callable[[], Awaitable[dict[int, UUID | None]]] | None:
             chunk = next(chunks, None)
-            return None if chunk is None else self._lookup.find(chunk)
+            return None if chunk is None else functools.partial(self._lookup.find, chunk)
 
         result: dict[int, UUID | None] = dict.fromkeys(ids)
 
@@ -209,7 +208,7 @@ class ShopperProfiles:
             result.update(found)
 
         ahead = 2 * self._transport.concurrency
-        answers = in_order(next_call, keep, ahead=ahead, spawn=self._transport.spawn)
+        answers = in_order(next_call, keep, ahead=ahead, transport=self._transport)
         async with aclosing(answers):
             async for _ in answers:
                 pass

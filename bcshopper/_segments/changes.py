@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import (
     AsyncGenerator,
+    Awaitable,
     Callable,
-    Coroutine,
     Iterable,
     Iterator,
     Mapping,
     Sequence,
 )
 from contextlib import aclosing
+from functools import partial
 from typing import Any, Generic, TypeAlias, TypeVar
 from uuid import UUID
 
@@ -103,15 +104,14 @@ class Changes:
         lookup, transport = self._verbs.lookup, self._verbs.transport
         chunks = lookup.requests.split(customers)
 
-        def next_call() -> Coroutine[Any, Any, Found] | None:
+        def next_call() -> Callable[[], Awaitable[Found]] | None:
             chunk = next(chunks, None)
-            return None if chunk is None else self._find(chunk)
+            return None if chunk is None else partial(self._find, chunk)
 
         async def keep(found: Found) -> Found:
             return found
 
-        ahead = 2 * transport.concurrency
-        return in_order(next_call, keep, ahead=ahead, spawn=transport.spawn)
+        return in_order(next_call, keep, ahead=2 * transport.concurrency, transport=transport)
 
     async def _find(self, customers: Sequence[int]) -> Found:
         try:
