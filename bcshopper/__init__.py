@@ -13,18 +13,24 @@ A map of the rooms; imports only point down:
     _models _outcomes errors events _inputs _secret       plain data
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from bcshopper import errors
-from bcshopper._customers import Customers
 from bcshopper._listing import Paginator
 from bcshopper._models import Customer, Page, Pagination, Segment, ShopperProfile
 from bcshopper._outcomes import BatchReport, Outcome, Status, SyncPlan, SyncReport
-from bcshopper._profiles import Coalescer, ShopperProfiles
+from bcshopper._profiles import ShopperProfiles
 from bcshopper._quota import QuotaPolicy, QuotaSnapshot
-from bcshopper._segments import SegmentMembers, Segments
 from bcshopper._session import Session
 from bcshopper._transport import RetryPolicy, SessionStats
 from bcshopper._version import __version__
 from bcshopper.errors import *  # noqa: F403 - every one of them is public here, too
+
+if TYPE_CHECKING:
+    from bcshopper._customers.resource import Customers
+    from bcshopper._profiles.coalescer import Coalescer
+    from bcshopper._segments import SegmentMembers, Segments
 
 __all__ = [
     "BatchReport",
@@ -51,3 +57,21 @@ __all__ = [
     "__version__",
 ]
 __all__ += errors.__all__
+
+# Imported when they are first used: most programs name none of them.
+_LATE = {
+    "Coalescer": "bcshopper._profiles.coalescer",
+    "Customers": "bcshopper._customers.resource",
+    "SegmentMembers": "bcshopper._segments",
+    "Segments": "bcshopper._segments",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LATE:
+        raise AttributeError(f"module 'bcshopper' has no attribute {name!r}", name=name)
+    return getattr(import_module(_LATE[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_LATE]

@@ -6,21 +6,24 @@ import ipaddress
 import os
 import re
 from collections.abc import Callable
+from functools import cached_property
 from types import TracebackType
-from typing import Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Self, TypedDict, Unpack
 
 import aiohttp
 from yarl import URL
 
-from bcshopper._customers import Customers
 from bcshopper._inputs import check_count, check_kind, check_number, shown
 from bcshopper._profiles import ShopperProfiles
 from bcshopper._quota import QuotaPolicy, QuotaSnapshot, check_shared
 from bcshopper._secret import Secret
-from bcshopper._segments import Segments
 from bcshopper._transport import RetryPolicy, SessionStats, Transport, Wire
 from bcshopper.errors import InvalidInputError
 from bcshopper.events import Event
+
+if TYPE_CHECKING:
+    from bcshopper._customers.resource import Customers
+    from bcshopper._segments import Segments
 
 DEFAULT_BASE_URL = "https://api.bigcommerce.com"
 
@@ -59,8 +62,6 @@ class Session:
 
     Attributes:
         shopper_profiles: the store's shopper profiles.
-        customers: its customers: who has a profile, and who is in which segment.
-        segments: the store's segments, and who is in them.
 
     Raises:
         InvalidInputError: an argument is refused.
@@ -109,8 +110,20 @@ class Session:
         )
         self._root = self._base_url / "stores" / store_hash / "v3"
         self.shopper_profiles = ShopperProfiles(self._transport, self._root, store_hash)
-        self.customers = Customers(self._transport, self._root)
-        self.segments = Segments(self._transport, self._root, store_hash)
+
+    @cached_property
+    def customers(self) -> Customers:
+        """The store's customers: who has a profile, and who is in which segment."""
+        from bcshopper._customers.resource import Customers  # noqa: PLC0415 - for those who use it
+
+        return Customers(self._transport, self._root)
+
+    @cached_property
+    def segments(self) -> Segments:
+        """The store's segments, and who is in them."""
+        from bcshopper._segments import Segments  # noqa: PLC0415 - for those who use it
+
+        return Segments(self._transport, self._root, self._store_hash)
 
     @classmethod
     def from_env(cls, **settings: Unpack[SessionSettings]) -> Self:

@@ -1,6 +1,8 @@
 import importlib
 import inspect
 import pkgutil
+import subprocess
+import sys
 
 import pytest
 
@@ -55,3 +57,25 @@ def test_every_public_class_and_method_has_a_docstring(module):
         for attribute, value in vars(thing).items():
             if not attribute.startswith("_") and inspect.isroutine(value):
                 assert inspect.getdoc(value), f"{name}.{attribute}"
+
+
+def test_what_is_rarely_used_is_imported_late():
+    """Whoever opens a session does not pay for segments, the coalescer and consistent walks."""
+    code = "import sys, bcshopper; bcshopper.Session; print(*sys.modules)"
+    loaded = subprocess.check_output([sys.executable, "-c", code], text=True).split()
+    rare = {"_segments", "_listing.consistent", "_profiles.coalescer", "_customers.cursor"}
+    assert "bcshopper._session" in loaded
+    assert {f"bcshopper.{name}" for name in rare}.isdisjoint(loaded)
+
+
+@pytest.mark.parametrize("name", bcshopper.__all__)
+def test_what_is_imported_late_is_there_like_all_else(name):
+    """By name, in `dir`, and in a wrong name's error."""
+    assert name in dir(bcshopper)
+    assert getattr(bcshopper, name) is not None
+
+
+def test_a_name_that_is_not_there_is_named():
+    """As by any module."""
+    with pytest.raises(AttributeError, match="'bcshopper' has no attribute 'Sesion'"):
+        bcshopper.Sesion  # noqa: B018

@@ -1,5 +1,4 @@
 """Customers, as far as they concern profiles: `GET /customers`."""
 
 from bcshopper._customers.lookup import Lookup
-from bcshopper._customers.resource import Customers
 from bcshopper._customers.wire import CustomerRequests

@@ -8,7 +8,6 @@ from contextlib import aclosing
 from typing import Generic, TypeVar
 
 from bcshopper._inputs import check_count
-from bcshopper._listing.consistent import ConsistentWalk
 from bcshopper._listing.pages import Pages, RowT
 from bcshopper._listing.walk import NoteDrift, walk
 from bcshopper._models import Page
@@ -121,6 +120,8 @@ def paginate(
 
     def begin(note_drift: NoteDrift) -> AsyncGenerator[Page[RowT]]:
         if consistent:
+            from bcshopper._listing.consistent import ConsistentWalk  # noqa: PLC0415 - for those who use it
+
             return ConsistentWalk(pages, ahead=ahead, note_drift=note_drift).pages()
         return walk(pages, first=first, ahead=ahead, note_drift=note_drift)
 

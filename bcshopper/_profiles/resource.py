@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from yarl import URL
@@ -30,11 +31,13 @@ from bcshopper._listing import (
 )
 from bcshopper._models import Page, Segment, ShopperProfile
 from bcshopper._outcomes import BatchReport, Outcome
-from bcshopper._profiles.coalescer import Coalescer
 from bcshopper._profiles.creation import ProfileCreation
 from bcshopper._profiles.wire import ProfileRequests
 from bcshopper._transport import Reply, Transport, Watch, read_no_body
 from bcshopper.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from bcshopper._profiles.coalescer import Coalescer
 
 _LONGEST = 24 * 3600.0  # seconds; longer waits than a day are mistakes
 _Profiles = ListDocument[ShopperProfile]
@@ -253,6 +256,8 @@ class ShopperProfiles:
         Raises:
             InvalidInputError: an argument is out of range.
         """
+        from bcshopper._profiles.coalescer import Coalescer  # noqa: PLC0415 - for those who use it
+
         check_number("max_delay", max_delay, least=0, most=_LONGEST)
         check_count("max_pending", max_pending)
         check_number("shutdown_timeout", shutdown_timeout, least=0, most=_LONGEST)

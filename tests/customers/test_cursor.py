@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bcshopper import InvalidInputError, ResponseFormatError, RetryPolicy, Session
-from bcshopper._customers import Customers
+from bcshopper import Customers, InvalidInputError, ResponseFormatError, RetryPolicy, Session
 from bcshopper._customers.cursor import CursorDocument, Progress
 from bcshopper._models import Customer
 from bcshopper._transport import MalformedDocumentError, converter
