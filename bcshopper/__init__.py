@@ -70,8 +70,10 @@ _LATE = {
 def __getattr__(name: str) -> object:
     if name not in _LATE:
         raise AttributeError(f"module 'bcshopper' has no attribute {name!r}", name=name)
-    return getattr(import_module(_LATE[name]), name)
+    thing: object = getattr(import_module(_LATE[name]), name)
+    globals()[name] = thing
+    return thing
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *_LATE]
+    return sorted({*globals(), *_LATE})

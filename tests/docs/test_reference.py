@@ -1,4 +1,4 @@
-"""The API reference that `pdoc bcshopper` makes of the docstrings."""
+"""The API reference that pdoc makes of the docstrings."""
 
 import inspect
 import re
@@ -17,6 +17,9 @@ MODULES = [bcshopper, bcshopper.errors, bcshopper.events, bcshopper.sandbox]
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
     """The page of each public module."""
+    for module in MODULES:  # pdoc sees what is there, and not what is imported late
+        for name in module.__all__:
+            getattr(module, name)
     folder = tmp_path_factory.mktemp("reference")
     pdoc.pdoc(*(module.__name__ for module in MODULES), output_directory=folder)
     return {
