@@ -21,6 +21,7 @@ T = TypeVar("T")
 
 CONCURRENCY = 10
 LIMIT = 250
+_TIMEOUT = aiohttp.ClientTimeout(total=30)
 
 
 class Raw:
@@ -39,6 +40,13 @@ class Raw:
     async def page(self, number: int, below: str = "") -> ListDocument[ShopperProfile]:
         url = f"{self._root}/{below}shopper-profiles?page={number}&limit={LIMIT}"
         async with self._http.get(url) as response:
+            return self._decode_list(await response.read())
+
+    async def careful_page(self, number: int) -> ListDocument[ShopperProfile]:
+        """One page, as somebody reads it who sets a timeout and looks at the status."""
+        url = f"{self._url}?page={number}&limit={LIMIT}"
+        async with self._http.get(url, timeout=_TIMEOUT) as response:
+            response.raise_for_status()
             return self._decode_list(await response.read())
 
     async def all_by_workers(self, pages: int) -> None:
@@ -133,6 +141,24 @@ async def raw(url: str, *, store: str = "x", token: str = "t"):  # noqa: ANN201
 def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     for start in range(0, len(items), size):
         yield items[start : start + size]
+
+
+async def page_with_pyreqwest(url: str, pages: int) -> None:
+    """The raw loop over a Rust client: how far one could get with another one than aiohttp."""
+    from pyreqwest.client import ClientBuilder  # noqa: PLC0415 - may not be installed
+
+    decode = msgspec.json.Decoder(ListDocument[ShopperProfile]).decode
+    numbers = iter(range(1, pages + 1))
+    async with ClientBuilder().build() as client:
+
+        async def work() -> None:
+            for number in numbers:
+                address = f"{url}/stores/x/v3/shopper-profiles?page={number}&limit={LIMIT}"
+                response = await client.get(address).build().send()
+                for _ in decode(await response.bytes()).data:
+                    pass
+
+        await asyncio.gather(*(work() for _ in range(CONCURRENCY)))
 
 
 def list_with_bigc(url: str) -> int:
