@@ -83,7 +83,7 @@ def _ways(session: Session, rival: Raw, pages: int) -> dict[str, Step]:
 
 
 def _compare(spent: Mapping[str, float], unit: str, many: str) -> list[Figure]:
-    """The figures of what a page takes in each of the ways, in a unit; `many` are a million of it."""
+    """The figures of what a page takes in each of the ways; `many` are a million of the unit."""
     loop = "a raw aiohttp loop of 10 workers, the number of pages known"
     rows: list[tuple[str, str, str, str, float | None]] = [
         ("list().pages()", "list().pages()", loop, "raw", 0.95),
