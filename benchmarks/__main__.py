@@ -8,6 +8,7 @@ from pathlib import Path
 
 from benchmarks.chart import draw
 from benchmarks.coalescing import measure_coalescing
+from benchmarks.cpu import measure_cpu
 from benchmarks.figures import Figure, Skipped
 from benchmarks.listing import measure_consistency, measure_latency, measure_throughput
 from benchmarks.memory import measure_memory
@@ -21,6 +22,7 @@ from benchmarks.writing import measure_writing
 _MEASUREMENTS = (
     measure_decoding,
     measure_throughput,
+    measure_cpu,
     measure_latency,
     measure_memory,
     measure_import,
