@@ -50,7 +50,7 @@ async def measure_import() -> AsyncIterator[Figure]:
         ours=ours,
         theirs=theirs,
         unit="ms",
-        limit=1.25,
+        limit=1.15,
     )
 
 
