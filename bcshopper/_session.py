@@ -30,7 +30,7 @@ class SessionSettings(TypedDict, total=False):
 
     base_url: str | URL
     http: aiohttp.ClientSession | None
-    concurrency: int
+    concurrency: int | None
     timeout: float
     retry: RetryPolicy
     quota: QuotaPolicy
@@ -50,7 +50,8 @@ class Session:
         access_token: the API account's token, sent as `X-Auth-Token`.
         base_url: where the API is; plain `http://` only for a loopback address.
         http: an aiohttp session to send through, which stays the caller's to close.
-        concurrency: requests in flight at most; the API documents 10.
+        concurrency: requests of this session in flight at most; None: as many as the store takes at
+            once, which `quota.max_concurrent` says for all of its sessions together.
         timeout: seconds for one attempt, from the moment it may go out. Bound a whole call with
             `asyncio.timeout`.
         retry: when to try again.
@@ -73,7 +74,7 @@ class Session:
         *,
         base_url: str | URL = DEFAULT_BASE_URL,
         http: aiohttp.ClientSession | None = None,
-        concurrency: int = 10,
+        concurrency: int | None = None,
         timeout: float = 30.0,
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
         quota: QuotaPolicy = QuotaPolicy(),  # noqa: B008 - frozen
@@ -87,10 +88,18 @@ class Session:
             raise InvalidInputError(
                 f"{shown(store_hash)} is not a store hash: letters and digits only"
             )
-        check_count("concurrency", concurrency)
         check_number("timeout", timeout, above=0)
         check_kind("retry", retry, RetryPolicy)
         check_kind("quota", quota, QuotaPolicy)
+        if concurrency is None:
+            concurrency = quota.max_concurrent
+        check_count("concurrency", concurrency)
+        if concurrency > quota.max_concurrent:
+            raise InvalidInputError(
+                f"concurrency is {concurrency}, but the store takes {quota.max_concurrent} "
+                f"requests at once, from all of its sessions; if it takes more, give "
+                f"quota=QuotaPolicy(max_concurrent={concurrency})"
+            )
         if http is not None:
             check_kind("http", http, aiohttp.ClientSession)
         if on_event is not None and not callable(on_event):

@@ -107,7 +107,7 @@ class LeasingGate(QuotaGate):
             self._leases.lost(loop.time())
             if was_sharing:
                 _log.warning(
-                    "the quota is not shared for now, each process keeps its own count: %s",
+                    "the quota is not shared for now, each process uses its part of it: %s",
                     type(error).__name__ if self._store is None else self._store.explain(error),
                 )
         else:

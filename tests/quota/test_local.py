@@ -325,6 +325,30 @@ def test_the_gate_costs_next_to_nothing_when_quota_is_plenty():
     assert asyncio.run(many()) < 25
 
 
+async def test_no_store_has_more_requests_in_flight_than_it_takes_at_once():
+    """Three sessions of a process, ten times as many tasks: ten at once, and ten all the time."""
+    rules = Rules(max_concurrent=10)
+    async with Sandbox(rules=rules) as sandbox:
+        sandbox.faults.rule(Fault.slow(1.0))
+        sessions = [sandbox.session() for _ in range(3)]
+        await asyncio.gather(*(spend(session, 100) for session in sessions))
+        for session in sessions:
+            await session.aclose()
+        assert sandbox.record.statuses == {200: 300}
+        assert sandbox.record.peak == 10
+        assert asyncio.get_running_loop().time() <= 32
+
+
+async def test_a_session_may_have_less_than_all_requests_of_the_store():
+    """It holds nobody else up meanwhile."""
+    async with Sandbox() as sandbox:
+        sandbox.faults.rule(Fault.slow(1.0))
+        async with sandbox.session(concurrency=2) as modest, sandbox.session() as other:
+            await asyncio.gather(spend(modest, 20), spend(other, 80))
+        assert sandbox.record.peak == 10
+        assert asyncio.get_running_loop().time() <= 15
+
+
 # -- the pure state
 
 
@@ -348,9 +372,10 @@ def test_at_first_one_request_goes_alone():
     state.started(0.3, BURST)
     state.finished(0.4, 0.4, 200, None, None)
     assert state.delay(0.5, BURST) == 0  # no headers: no quota
+    many = QuotaPolicy(max_concurrent=101)
     for _ in range(100):
-        state.started(0.5, BURST)
-    assert state.delay(0.5, BURST) == 0
+        state.started(0.5, many)
+    assert state.delay(0.5, many) == 0
 
 
 def test_as_many_may_be_in_flight_as_are_left():
