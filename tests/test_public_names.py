@@ -8,7 +8,8 @@ import bcshopper
 
 PUBLIC = {
     "bcshopper": """
-        APIError AuthenticationError BCShopperError BadRequestError BatchError BatchReport
+        APIDownError APIError AuthenticationError BCShopperError BadRequestError BatchError
+        BatchReport
         Coalescer ConflictError Customer Customers InvalidInputError NotFoundError Outcome Page
         Pagination Paginator PayloadTooLargeError PermissionDeniedError QuotaPolicy QuotaSnapshot
         RateLimitError RequestTimeoutError ResponseFormatError RetryPolicy Segment SegmentMembers
@@ -17,7 +18,8 @@ PUBLIC = {
         __version__
     """,
     "bcshopper.errors": """
-        APIError AuthenticationError BCShopperError BadRequestError BatchError ConflictError
+        APIDownError APIError AuthenticationError BCShopperError BadRequestError BatchError
+        ConflictError
         InvalidInputError NotFoundError PayloadTooLargeError PermissionDeniedError RateLimitError
         RequestTimeoutError ResponseFormatError ServerError SessionClosedError TooManyRemovalsError
         TransportError UnprocessableError

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import attrs
 
 from bcshopper._quota.headers import QuotaSnapshot
-from bcshopper._quota.local import OVERLOADED, LocalQuota
+from bcshopper._quota.local import LocalQuota, is_trouble
 from bcshopper._quota.policy import QuotaPolicy
 from bcshopper._quota.slots import LeasedSlots
 
@@ -180,7 +180,7 @@ class LeasedQuota(LocalQuota):
         left = self._left
         super().finished(now, began, status, snapshot, asked)
         self._has_news = True
-        self._answered += status is not None and status not in OVERLOADED
+        self._answered += status is not None and not is_trouble(status)
         # These are what the others wait for, or should stop for at once.
         self._is_urgent |= (
             self._grant.alone or self._left == 0 < left or self._paused_until > self._shared_pause

@@ -67,9 +67,10 @@ class LeasingGate(QuotaGate):
         headers: Mapping[str, str] | None = None,
         *,
         max_retry_after: float = math.inf,
+        failed: bool = False,
     ) -> None:
         """Tell what came of a request that was admitted."""
-        super().leave(admitted_at, status, headers, max_retry_after=max_retry_after)
+        super().leave(admitted_at, status, headers, max_retry_after=max_retry_after, failed=failed)
         if not self._waiters:
             self._consider()
 

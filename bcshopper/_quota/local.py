@@ -20,8 +20,14 @@ _LONGEST_MARGIN = 2.5  # seconds; an end announced earlier than that was not mea
 _LONGEST_BACKOFF = 30.0  # seconds of a pause of ours
 _CEILING_LIFTED = 32.0  # requests in flight; who gets so far is under no load any more
 _TOO_MANY = 429
+_DOWN = 5  # failures in a row that are no accident
 OVERLOADED = frozenset({_TOO_MANY, 503})
 """Statuses that, without a quota that is spent, tell of a platform under load."""
+
+
+def is_trouble(status: int) -> bool:
+    """Whether an answer tells of an API that is not well."""
+    return status == _TOO_MANY or status >= 500  # noqa: PLR2004 - HTTP
 
 
 class LocalQuota:
@@ -60,6 +66,7 @@ class LocalQuota:
         self._next_slot = -math.inf
         self._paused_until = -math.inf
         self._overloads = 0
+        self._failures = 0
 
     @property
     def _opens_at(self) -> float:
@@ -101,7 +108,7 @@ class LocalQuota:
     def reason(self, now: float) -> str | None:
         """Why requests wait for quota, for people; None if they wait for an answer only."""
         if now < self._paused_until:
-            return "the API answered 429 or 503"
+            return "the API answered 429 or 503, or fails"
         if self.snapshot is None or now >= self._opens_at:
             return None
         limit = self.snapshot.limit
@@ -123,6 +130,15 @@ class LocalQuota:
         self._in_flight -= 1
         self.sent -= 1
         self._probed_at = -math.inf
+
+    def failed(self, now: float) -> None:
+        """A request that comes to an end now has failed; after a few in a row, all pause.
+
+        An API that is down is asked less and less often: so a short outage is sat out.
+        """
+        self._failures += 1
+        if self._failures >= _DOWN:
+            self._back_off(now, None)
 
     def finished(
         self,
@@ -156,7 +172,7 @@ class LocalQuota:
             self._back_off(now, asked)
         elif self.snapshot is not None and now >= self._opens_at:
             self.snapshot = None  # the API no longer speaks of a quota
-        if status not in OVERLOADED:
+        if not is_trouble(status):
             self._recover()
 
     def _most_at_once(self, policy: QuotaPolicy) -> int:
@@ -213,7 +229,7 @@ class LocalQuota:
         self._paused_until = now + seconds
 
     def _recover(self) -> None:
-        self._overloads = 0
+        self._overloads = self._failures = 0
         if self.ceiling is not None:
             self.ceiling += 1 / self.ceiling  # one more with each round of answers
             if self.ceiling > _CEILING_LIFTED:

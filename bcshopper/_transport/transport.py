@@ -107,6 +107,11 @@ class Transport:
         return stats
 
     @property
+    def is_api_down(self) -> bool:
+        """Whether the budget for retries is spent: nothing has succeeded for a while."""
+        return self._gate is not None and self._gate.budget.spent >= self._retry.budget
+
+    @property
     def quota(self) -> QuotaSnapshot | None:
         """The store's quota as the newest answer gave it; None if none has."""
         return None if self._gate is None else self._gate.state.snapshot
@@ -209,7 +214,7 @@ class Transport:
         delay = self._retry.delay(
             error, method=request.method, attempt=attempt, elapsed=elapsed, held=held
         )
-        if delay is None:
+        if delay is None or not gate.budget.draw(self._retry.budget):
             return None
         self._stats.retries += 1
         _log.warning(
@@ -305,8 +310,8 @@ class Transport:
                 self.emit(RequestSent(request.method, str(request.url), attempt))
             started = loop.time()
             reply = await self._wire.exchange(request, attempt=attempt)
-        except BaseException:
-            leave()
+        except BaseException as error:
+            leave(failed=isinstance(error, TransportError))
             raise
         leave(reply.status, reply.headers)
         self._stats.bytes_received += len(reply.body)

@@ -542,7 +542,7 @@ def test_a_longer_pause_that_an_answer_asks_for_is_kept():
     assert state.delay(0.0, BURST) == 40
     state.finished(0.0, 0.0, 503, None, 2.0)
     assert state.delay(0.0, BURST) == 40
-    assert state.reason(0.0) == "the API answered 429 or 503"
+    assert state.reason(0.0) == "the API answered 429 or 503, or fails"
 
 
 @given(
