@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import ipaddress
 import os
 import re
@@ -18,7 +19,7 @@ from bcshopper._profiles import ShopperProfiles
 from bcshopper._quota import QuotaPolicy, QuotaSnapshot, check_shared
 from bcshopper._secret import Secret
 from bcshopper._segments import Segments
-from bcshopper._transport import RetryPolicy, SessionStats, Transport, Wire
+from bcshopper._transport import Options, RetryPolicy, SessionStats, Transport, Wire
 from bcshopper.errors import InvalidInputError
 from bcshopper.events import Event
 
@@ -108,18 +109,61 @@ class Session:
             check_shared(quota.shared)
         self._base_url = _check_base_url(base_url)
         self._store_hash = store_hash
-        self._transport = Transport(
-            Wire(access_token, http=http, connections=concurrency, timeout=timeout),
+        transport = Transport(
+            Wire(access_token, http=http, connections=concurrency),
             store=(str(self._base_url), store_hash),
             concurrency=concurrency,
-            retry=retry,
-            quota=quota,
+            options=Options(retry, quota, timeout),
             on_event=on_event,
         )
         self._root = self._base_url / "stores" / store_hash / "v3"
-        self.shopper_profiles = ShopperProfiles(self._transport, self._root, store_hash)
+        self._use(transport, is_owner=True)
+
+    def _use(self, transport: Transport, *, is_owner: bool) -> None:
+        self._transport = transport
+        self._is_owner = is_owner
+        self.shopper_profiles = ShopperProfiles(self._transport, self._root, self._store_hash)
         self.customers = Customers(self._transport, self._root)
-        self.segments = Segments(self._transport, self._root, store_hash)
+        self.segments = Segments(self._transport, self._root, self._store_hash)
+
+    def with_options(
+        self,
+        *,
+        retry: RetryPolicy | None = None,
+        quota: QuotaPolicy | None = None,
+        timeout: float | None = None,
+    ) -> Self:
+        """The same session with other patience, for some of its calls; sends nothing.
+
+        What it returns goes through the same connections, gate, retry budget and counts, and ends
+        with this session: closing it does nothing.
+
+        Args:
+            retry: when to try again; None: as it is.
+            quota: how to treat the store's quota. What all sessions and processes share must be as
+                it is: `max_concurrent` and `shared`, and with that `share`.
+            timeout: seconds for one attempt.
+
+        Raises:
+            InvalidInputError: an argument is refused.
+        """
+        own = self._transport.options
+        if retry is not None:
+            check_kind("retry", retry, RetryPolicy)
+        if timeout is not None:
+            check_number("timeout", timeout, above=0)
+        if quota is not None:
+            check_kind("quota", quota, QuotaPolicy)
+            for name in ("max_concurrent", "shared", *(["share"] if own.quota.shared else [])):
+                if getattr(quota, name) != getattr(own.quota, name):
+                    raise InvalidInputError(
+                        f"with_options can't change {name} of the quota policy, which other calls "
+                        f"share: give the session's own"
+                    )
+        options = Options(retry or own.retry, quota or own.quota, timeout or own.timeout)
+        other = copy.copy(self)
+        other._use(self._transport.with_options(options), is_owner=False)  # noqa: SLF001 - our own
+        return other
 
     @classmethod
     def from_env(cls, **settings: Unpack[SessionSettings]) -> Self:
@@ -161,11 +205,15 @@ class Session:
     @property
     def closed(self) -> bool:
         """Whether it was closed."""
-        return self._transport.closed
+        return self._transport.life.closed
 
     async def aclose(self) -> None:
-        """Close the session: what is under way ends with `SessionClosedError`, nothing is left."""
-        await self._transport.aclose()
+        """Close the session: what is under way ends with `SessionClosedError`, nothing is left.
+
+        One made by `with_options` is closed with the session that it was made of.
+        """
+        if self._is_owner:
+            await self._transport.life.aclose()
 
     async def __aenter__(self) -> Self:
         return self

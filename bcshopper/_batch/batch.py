@@ -169,7 +169,7 @@ class Batch(Generic[ItemT]):
                 ledger = await anext(ledgers, None)
                 if ledger is None:
                     return
-                worker = self.transport.spawn(self._work(ledger))
+                worker = self.transport.life.spawn(self._work(ledger))
                 self._workers[worker] = ledger
                 worker.add_done_callback(functools.partial(self._tell, ledger))
                 worker.add_done_callback(done.put_nowait)

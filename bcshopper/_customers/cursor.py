@@ -187,6 +187,6 @@ async def walk_by_cursor(
             note_drift(f"{progress.total} items became {progress.came}")
         return page
 
-    async with aclosing(in_order(next_call, add, ahead=1, spawn=transport.spawn)) as pages:
+    async with aclosing(in_order(next_call, add, ahead=1, spawn=transport.life.spawn)) as pages:
         async for page in pages:
             yield page

@@ -47,7 +47,7 @@ def read_ahead(
         learn(page)
         return page
 
-    return in_order(next_call, read, ahead=ahead, spawn=pages.transport.spawn)
+    return in_order(next_call, read, ahead=ahead, spawn=pages.transport.life.spawn)
 
 
 def most_pages(total_pages: int) -> int:

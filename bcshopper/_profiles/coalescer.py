@@ -184,8 +184,8 @@ class Coalescer:
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         if self._loop is None or self._closing:
             raise SessionClosedError("calls of a coalescer belong inside its `async with` block")
-        if self._transport.closed or self._loop is not asyncio.get_running_loop():
-            raise self._transport.closed_error()
+        if self._transport.life.closed or self._loop is not asyncio.get_running_loop():
+            raise self._transport.life.closed_error()
         return self._loop
 
     def _withdraw(self, call: Call[Any]) -> None:
@@ -205,7 +205,7 @@ class Coalescer:
                 chunk = self._backlog.take(now, hurry=self._closing)
                 if chunk is not None:
                     self._door = chunk
-                    task = self._tasks[chunk] = self._transport.spawn(self._send(chunk))
+                    task = self._tasks[chunk] = self._transport.life.spawn(self._send(chunk))
                     task.add_done_callback(functools.partial(self._done, chunk))
                 else:
                     due = self._backlog.next_due()

@@ -209,7 +209,7 @@ class ShopperProfiles:
             result.update(found)
 
         ahead = 2 * self._transport.concurrency
-        answers = in_order(next_call, keep, ahead=ahead, spawn=self._transport.spawn)
+        answers = in_order(next_call, keep, ahead=ahead, spawn=self._transport.life.spawn)
         async with aclosing(answers):
             async for _ in answers:
                 pass

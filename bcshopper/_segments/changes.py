@@ -111,7 +111,7 @@ class Changes:
             return found
 
         ahead = 2 * transport.concurrency
-        return in_order(next_call, keep, ahead=ahead, spawn=transport.spawn)
+        return in_order(next_call, keep, ahead=ahead, spawn=transport.life.spawn)
 
     async def _find(self, customers: Sequence[int]) -> Found:
         try:

@@ -206,19 +206,19 @@ async def test_a_platform_under_load_is_given_air(status):
         sandbox.session(retry=RetryPolicy(attempts=9)) as session,
     ):
         sandbox.faults.rule(Fault.slow(1.0))
-        gate = session._transport
+        gate = session._transport.life
         await spend(session, 40)
-        assert gate._gate.state.ceiling is None
+        assert gate.gate.state.ceiling is None
         sandbox.faults.clear()
         sandbox.faults.queue(*[Fault(status=status, applied=False, latency=1.0)] * 8)
         sandbox.faults.rule(Fault.slow(1.0))
         sandbox.record.peak = 0
         await spend(session, 20)
-        lowest = gate._gate.state.ceiling
+        lowest = gate.gate.state.ceiling
         assert lowest is not None
         assert lowest < 10
         await spend(session, 600)
-        assert gate._gate.state.ceiling is None
+        assert gate.gate.state.ceiling is None
         assert sandbox.record.statuses[status] == 8
 
 

@@ -141,9 +141,9 @@ class Processes:
             leased = LeasedQuota(policy.share, policy.max_concurrent)
             gate = LeasingGate(leased, lambda store=store: store)
             session = sandbox.session(**settings)
-            session._transport._loop = asyncio.get_running_loop()
-            session._transport._gate = gate
-            gate.join(session._transport)
+            session._transport.life.loop = asyncio.get_running_loop()
+            session._transport.life.gate = gate
+            gate.join(session._transport.life)
             self.sessions.append(session)
             self.stores.append(store)
 
@@ -162,7 +162,7 @@ class Processes:
 
     def die(self, member, tasks):
         """End a process as `kill -9` does: nobody hears of it again."""
-        gate = self.sessions[member]._transport._gate
+        gate = self.sessions[member]._transport.life.gate
         gate._consider = lambda: None
         for pending in (gate._exchange, gate._next_exchange):
             if pending is not None:
@@ -626,9 +626,9 @@ async def test_a_way_to_redis_that_cant_even_be_made_fails_no_request(caplog):
         raise OSError("too many open files")
 
     async with Sandbox() as sandbox, sandbox.session() as session:
-        session._transport._loop = asyncio.get_running_loop()
-        session._transport._gate = gate = LeasingGate(LeasedQuota(1.0, 10), no_way)
-        gate.join(session._transport)
+        session._transport.life.loop = asyncio.get_running_loop()
+        session._transport.life.gate = gate = LeasingGate(LeasedQuota(1.0, 10), no_way)
+        gate.join(session._transport.life)
         for number in range(1, 4):
             await session.shopper_profiles.page(number)
     said = [record for record in caplog.records if record.name == "bcshopper.quota"]
@@ -655,11 +655,11 @@ async def test_max_wait_counts_what_others_have_spent(server, keys):
 async def test_sessions_of_a_process_share_a_lease_until_the_last_one_closes(server, keys):
     """The store is left once."""
     async with processes(1, server, keys) as group:
-        gate = group.sessions[0]._transport._gate
+        gate = group.sessions[0]._transport.life.gate
         async with group.sandbox.session() as second:
-            second._transport._loop = asyncio.get_running_loop()
-            second._transport._gate = gate
-            gate.join(second._transport)
+            second._transport.life.loop = asyncio.get_running_loop()
+            second._transport.life.gate = gate
+            gate.join(second._transport.life)
             await second.shopper_profiles.page()
             await group.sessions[0].aclose()
             assert not group.stores[0].closed
