@@ -25,8 +25,10 @@ PUBLIC = {
         TransportError UnprocessableError
     """,
     "bcshopper.events": """
-        ChunkDone Event QuotaWait RequestSent ResponseReceived RetryScheduled
+        ChunkDone CoalescedDone CoalescedStarted Event QuotaWait RequestEvent RequestFailed
+        RequestGivenUp RequestSent ResponseReceived RetryScheduled
     """,
+    "bcshopper.otel": "Telemetry",
     "bcshopper.sandbox": "Fault Faults LoggedRequest Record Rules Sandbox Store",
 }
 

@@ -207,7 +207,9 @@ class Batch(Generic[ItemT]):
                 self._stop(error)
 
     def _tell(self, ledger: Ledger[ItemT], _: object = None) -> None:
-        self.transport.emit(ChunkDone(self._verb, tuple(ledger.outcomes(self.fatal))))
+        self.transport.emit(
+            ChunkDone(self._verb, tuple(ledger.outcomes(self.fatal)), self.transport.store)
+        )
 
     def _stop(self, error: BCShopperError) -> None:
         """Let what is in flight end, and nothing else go out or wait."""

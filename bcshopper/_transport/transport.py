@@ -28,7 +28,15 @@ from bcshopper.errors import (
     ResponseFormatError,
     TransportError,
 )
-from bcshopper.events import Event, QuotaWait, RequestSent, ResponseReceived, RetryScheduled
+from bcshopper.events import (
+    Event,
+    QuotaWait,
+    RequestFailed,
+    RequestGivenUp,
+    RequestSent,
+    ResponseReceived,
+    RetryScheduled,
+)
 
 T = TypeVar("T")
 
@@ -64,6 +72,7 @@ class Transport:
         on_event: told of each event.
 
     Attributes:
+        store: the store hash.
         concurrency: requests in flight at most.
         life: what ends with the session.
         options: how much patience it has.
@@ -78,6 +87,7 @@ class Transport:
         options: Options,
         on_event: Callable[[Event], None] | None,
     ) -> None:
+        self.store = store[1]
         self.concurrency = concurrency
         self.life = Lifetime(wire, store, options.quota)
         self._wire = wire
@@ -99,6 +109,11 @@ class Transport:
         if loop is None or gate is None:
             return SessionStats()
         return self._tally.so_far(loop.time(), gate.state.sent)
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether anybody is told of events."""
+        return self._on_event is not None
 
     @property
     def is_api_down(self) -> bool:
@@ -215,8 +230,13 @@ class Transport:
         self._tally.stats.retries += 1
         _log.warning(
             "attempt %d of %s failed, next in %.1f s: %s", attempt, request.label, delay, error,
+            extra={
+                "store": self.store, "route": request.route, "attempt": attempt, "delay": delay,
+            },
         )  # fmt: skip
-        self.emit(RetryScheduled(request.method, str(request.url), attempt, delay, str(error)))
+        if self.is_watched:
+            about = self._about(request, attempt)
+            self.emit(RetryScheduled(*about, delay, str(error), type(error).__name__))
         return delay
 
     def emit(self, event: Event) -> None:
@@ -239,36 +259,63 @@ class Transport:
         attempt: int,
     ) -> T:
         loop = asyncio.get_running_loop()
+        started = None
         try:
             watch.going_out()
             self._tally.stats.requests += 1
-            if self._on_event is not None:
-                self.emit(RequestSent(request.method, str(request.url), attempt))
+            if self.is_watched:
+                self.emit(RequestSent(*self._about(request, attempt)))
             started = loop.time()
             reply = await self._wire.exchange(request, self.options.timeout, attempt=attempt)
         except BaseException as error:
             leave(failed=isinstance(error, TransportError))
+            if started is not None:
+                self._tell_failure(request, attempt, loop.time() - started, error)
             raise
+        seconds = loop.time() - started
         leave(reply.status, reply.headers)
         self._tally.stats.bytes_received += len(reply.body)
-        if self._on_event is not None:
-            self.emit(
-                ResponseReceived(
-                    request.method, str(request.url), attempt,
-                    reply.status, loop.time() - started, len(reply.body),
-                )
-            )  # fmt: skip
         if reply.status == 429:  # noqa: PLR2004 - HTTP
             self._tally.stats.throttled += 1
         if not (200 <= reply.status < 300 or reply.status in request.reads):  # noqa: PLR2004
+            self._tell_answer(request, attempt, seconds, reply)
             raise api_error(request, reply)
         if half := _HALF_DONE.get(reply.status):  # no success: whatever it says can't be relied on
-            raise malformed(request, reply, half, "$")
-        try:
-            return read(reply)
-        except MalformedDocumentError as error:
-            unreadable = malformed(request, reply, error.reason, error.field)
+            unreadable = malformed(request, reply, half, "$")
+        else:
+            try:
+                result = read(reply)
+            except MalformedDocumentError as error:
+                unreadable = malformed(request, reply, error.reason, error.field)
+            else:
+                self._tell_answer(request, attempt, seconds, reply)
+                return result
+        self._tell_failure(request, attempt, seconds, unreadable)
         raise unreadable  # here, so that what the reader held does not hang on it
+
+    def _about(self, request: Request, attempt: int) -> tuple[str, str, int, str, str]:
+        return request.method, str(request.url), attempt, request.route, self.store
+
+    def _tell_answer(self, request: Request, attempt: int, seconds: float, reply: Reply) -> None:
+        if not self.is_watched:
+            return
+        quota = self.quota
+        left, limit = (None, None) if quota is None else (quota.remaining, quota.limit)
+        about = self._about(request, attempt)
+        self.emit(ResponseReceived(*about, reply.status, seconds, len(reply.body), left, limit))
+
+    def _tell_failure(
+        self, request: Request, attempt: int, seconds: float, error: BaseException
+    ) -> None:
+        if not self.is_watched:
+            return
+        about = self._about(request, attempt)
+        if not isinstance(error, BCShopperError):
+            self.emit(RequestGivenUp(*about, seconds))
+            return
+        status = error.status if isinstance(error, ResponseFormatError) else None
+        sent = error.sent if isinstance(error, TransportError) else status is not None
+        self.emit(RequestFailed(*about, type(error).__name__, status, sent, seconds))
 
     def _not_sent(self, request: Request, wait: float) -> RateLimitError:
         return RateLimitError(
@@ -287,5 +334,8 @@ class Transport:
         news = self._tally.wait(now, seconds)
         if news >= _WORTH_SAYING:
             opens = datetime.now().astimezone() + timedelta(seconds=seconds)
-            _log.info("waiting %.1f s for quota, until %s: %s", seconds, f"{opens:%X}", reason)
-            self.emit(QuotaWait(seconds, reason))
+            _log.info(
+                "waiting %.1f s for quota, until %s: %s", seconds, f"{opens:%X}", reason,
+                extra={"store": self.store, "delay": seconds},
+            )  # fmt: skip
+            self.emit(QuotaWait(seconds, reason, news, self.store))
