@@ -74,7 +74,7 @@ async def test_an_attempt_ends_in_one_event(fault, end, facts):
     assert isinstance(first, RequestSent)
     assert isinstance(last, end)
     assert {name: getattr(last, name) for name in facts} == facts
-    assert last.seconds > 0
+    assert last.seconds >= 0
 
 
 async def test_an_attempt_that_never_left_says_so():
@@ -100,8 +100,8 @@ async def test_an_attempt_that_is_cancelled_was_given_up():
 @given(
     st.lists(
         st.sampled_from(
-            [Fault.error(503), Fault.error(429), Fault.cut(applied=True), Fault.half(), Fault.garbage(),
-             Fault.stall(), Fault.slow(1.0)]
+            [Fault.error(503), Fault.error(429), Fault.cut(applied=True), Fault.half(),
+             Fault.garbage(), Fault.stall(), Fault.slow(1.0)]
         ),
         max_size=6,
     ),
