@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import ipaddress
 import os
 import re
@@ -17,7 +18,7 @@ from bcshopper._inputs import check_count, check_kind, check_number, shown
 from bcshopper._profiles import ShopperProfiles
 from bcshopper._quota import QuotaPolicy, QuotaSnapshot, check_shared
 from bcshopper._secret import Secret
-from bcshopper._transport import RetryPolicy, SessionStats, Transport, Wire
+from bcshopper._transport import Options, RetryPolicy, SessionStats, Transport, Wire
 from bcshopper.errors import InvalidInputError
 from bcshopper.events import Event
 
@@ -33,7 +34,7 @@ class SessionSettings(TypedDict, total=False):
 
     base_url: str | URL
     http: aiohttp.ClientSession | None
-    concurrency: int
+    concurrency: int | None
     timeout: float
     retry: RetryPolicy
     quota: QuotaPolicy
@@ -53,7 +54,8 @@ class Session:
         access_token: the API account's token, sent as `X-Auth-Token`.
         base_url: where the API is; plain `http://` only for a loopback address.
         http: an aiohttp session to send through, which stays the caller's to close.
-        concurrency: requests in flight at most; the API documents 10.
+        concurrency: requests of this session in flight at most; None: as many as the store takes at
+            once, which `quota.max_concurrent` says for all of its sessions together.
         timeout: seconds for one attempt, from the moment it may go out. Bound a whole call with
             `asyncio.timeout`.
         retry: when to try again.
@@ -74,7 +76,7 @@ class Session:
         *,
         base_url: str | URL = DEFAULT_BASE_URL,
         http: aiohttp.ClientSession | None = None,
-        concurrency: int = 10,
+        concurrency: int | None = None,
         timeout: float = 30.0,
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
         quota: QuotaPolicy = QuotaPolicy(),  # noqa: B008 - frozen
@@ -88,10 +90,18 @@ class Session:
             raise InvalidInputError(
                 f"{shown(store_hash)} is not a store hash: letters and digits only"
             )
-        check_count("concurrency", concurrency)
         check_number("timeout", timeout, above=0)
         check_kind("retry", retry, RetryPolicy)
         check_kind("quota", quota, QuotaPolicy)
+        if concurrency is None:
+            concurrency = quota.max_concurrent
+        check_count("concurrency", concurrency)
+        if concurrency > quota.max_concurrent:
+            raise InvalidInputError(
+                f"concurrency is {concurrency}, but the store takes {quota.max_concurrent} "
+                f"requests at once, from all of its sessions; if it takes more, give "
+                f"quota=QuotaPolicy(max_concurrent={concurrency})"
+            )
         if http is not None:
             check_kind("http", http, aiohttp.ClientSession)
         if on_event is not None and not callable(on_event):
@@ -100,16 +110,22 @@ class Session:
             check_shared(quota.shared)
         self._base_url = _check_base_url(base_url)
         self._store_hash = store_hash
-        self._transport = Transport(
-            Wire(access_token, http=http, connections=concurrency, timeout=timeout),
+        transport = Transport(
+            Wire(access_token, http=http, connections=concurrency),
             store=(str(self._base_url), store_hash),
             concurrency=concurrency,
-            retry=retry,
-            quota=quota,
+            options=Options(retry, quota, timeout),
             on_event=on_event,
         )
         self._root = self._base_url / "stores" / store_hash / "v3"
-        self.shopper_profiles = ShopperProfiles(self._transport, self._root, store_hash)
+        self._use(transport, is_owner=True)
+
+    def _use(self, transport: Transport, *, is_owner: bool) -> None:
+        self._transport = transport
+        self._is_owner = is_owner
+        self.shopper_profiles = ShopperProfiles(self._transport, self._root, self._store_hash)
+        for name in "customers", "segments":
+            vars(self).pop(name, None)  # a copy's are made anew
 
     @cached_property
     def customers(self) -> Customers:
@@ -124,6 +140,45 @@ class Session:
         from bcshopper._segments import Segments  # noqa: PLC0415 - for those who use it
 
         return Segments(self._transport, self._root, self._store_hash)
+
+    def with_options(
+        self,
+        *,
+        retry: RetryPolicy | None = None,
+        quota: QuotaPolicy | None = None,
+        timeout: float | None = None,
+    ) -> Self:
+        """The same session with other patience, for some of its calls; sends nothing.
+
+        What it returns goes through the same connections, gate, retry budget and counts, and ends
+        with this session: closing it does nothing.
+
+        Args:
+            retry: when to try again; None: as it is.
+            quota: how to treat the store's quota. What all sessions and processes share must be as
+                it is: `max_concurrent` and `shared`, and with that `share`.
+            timeout: seconds for one attempt.
+
+        Raises:
+            InvalidInputError: an argument is refused.
+        """
+        own = self._transport.options
+        if retry is not None:
+            check_kind("retry", retry, RetryPolicy)
+        if timeout is not None:
+            check_number("timeout", timeout, above=0)
+        if quota is not None:
+            check_kind("quota", quota, QuotaPolicy)
+            for name in ("max_concurrent", "shared", *(["share"] if own.quota.shared else [])):
+                if getattr(quota, name) != getattr(own.quota, name):
+                    raise InvalidInputError(
+                        f"with_options can't change {name} of the quota policy, which other calls "
+                        f"share: give the session's own"
+                    )
+        options = Options(retry or own.retry, quota or own.quota, timeout or own.timeout)
+        other = copy.copy(self)
+        other._use(self._transport.with_options(options), is_owner=False)  # noqa: SLF001 - our own
+        return other
 
     @classmethod
     def from_env(cls, **settings: Unpack[SessionSettings]) -> Self:
@@ -165,11 +220,15 @@ class Session:
     @property
     def closed(self) -> bool:
         """Whether it was closed."""
-        return self._transport.closed
+        return self._transport.life.closed
 
     async def aclose(self) -> None:
-        """Close the session: what is under way ends with `SessionClosedError`, nothing is left."""
-        await self._transport.aclose()
+        """Close the session: what is under way ends with `SessionClosedError`, nothing is left.
+
+        One made by `with_options` is closed with the session that it was made of.
+        """
+        if self._is_owner:
+            await self._transport.life.aclose()
 
     async def __aenter__(self) -> Self:
         return self

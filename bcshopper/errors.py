@@ -6,6 +6,7 @@
     ├── TransportError                                no whole answer came
     │   └── RequestTimeoutError (also a TimeoutError) ... within the session's timeout
     ├── ResponseFormatError                           an answer that the API does not document
+    ├── APIDownError                                  a batch stopped: nothing succeeds any more
     ├── BatchError                                    some ids of a batch failed; has the report
     ├── TooManyRemovalsError                          a sync was not begun; has the plan
     └── APIError                                      the API said no
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from bcshopper._outcomes import BatchReport, SyncPlan
 
 __all__ = [
+    "APIDownError",
     "APIError",
     "AuthenticationError",
     "BCShopperError",
@@ -124,6 +126,13 @@ class ResponseFormatError(BCShopperError):
         self.status = status
         self.field = field
         self.excerpt = excerpt
+
+
+class APIDownError(BCShopperError):
+    """A batch has stopped, because for a while no request to the API has succeeded.
+
+    Its `__cause__` is the last failure. `RetryPolicy.budget` says how much is tried before.
+    """
 
 
 class BatchError(BCShopperError):

@@ -102,7 +102,7 @@ async def _work(**policy: str) -> tuple[float, int]:
 
 def _count_exchanges(session: Session) -> list[None]:
     """A list that grows by one with each round trip to Redis."""
-    gate = session._transport._gate
+    gate = session._transport.life.gate
     store = gate._store  # type: ignore[union-attr]
     exchange, asked = store.exchange, []
 

@@ -10,7 +10,8 @@ import bcshopper
 
 PUBLIC = {
     "bcshopper": """
-        APIError AuthenticationError BCShopperError BadRequestError BatchError BatchReport
+        APIDownError APIError AuthenticationError BCShopperError BadRequestError BatchError
+        BatchReport
         Coalescer ConflictError Customer Customers InvalidInputError NotFoundError Outcome Page
         Pagination Paginator PayloadTooLargeError PermissionDeniedError QuotaPolicy QuotaSnapshot
         RateLimitError RequestTimeoutError ResponseFormatError RetryPolicy Segment SegmentMembers
@@ -19,14 +20,17 @@ PUBLIC = {
         __version__
     """,
     "bcshopper.errors": """
-        APIError AuthenticationError BCShopperError BadRequestError BatchError ConflictError
+        APIDownError APIError AuthenticationError BCShopperError BadRequestError BatchError
+        ConflictError
         InvalidInputError NotFoundError PayloadTooLargeError PermissionDeniedError RateLimitError
         RequestTimeoutError ResponseFormatError ServerError SessionClosedError TooManyRemovalsError
         TransportError UnprocessableError
     """,
     "bcshopper.events": """
-        ChunkDone Event QuotaWait RequestSent ResponseReceived RetryScheduled
+        ChunkDone CoalescedDone CoalescedStarted Event QuotaWait RequestEvent RequestFailed
+        RequestGivenUp RequestSent ResponseReceived RetryScheduled
     """,
+    "bcshopper.otel": "Telemetry",
     "bcshopper.sandbox": "Fault Faults LoggedRequest Record Rules Sandbox Store",
 }
 

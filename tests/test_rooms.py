@@ -17,6 +17,7 @@ FLOORS = [
     {"_segments"},
     {"_session"},
     {"bcshopper"},
+    {"otel"},
     {"sandbox"},
     {"_cli"},
     {"__main__"},

@@ -14,6 +14,7 @@ from bcshopper._inputs import AnyIterable, collect, iterate
 from bcshopper._outcomes import BatchReport, Outcome
 from bcshopper._transport import Transport, Watch
 from bcshopper.errors import (
+    APIDownError,
     AuthenticationError,
     BCShopperError,
     InvalidInputError,
@@ -32,6 +33,7 @@ MAX_PER_WRITE = 50
 _BREATH = 1000  # ids read without a pause, after which other tasks get a turn
 
 FATAL = (
+    APIDownError,
     AuthenticationError,
     InvalidInputError,
     NotFoundError,
@@ -96,7 +98,17 @@ class Batch(Generic[ItemT]):
             self._on_send()
             ledger.sent(items)
 
-        return Watch(going_out, functools.partial(ledger.failed, items))
+        def failed(error: BCShopperError) -> None:
+            ledger.failed(items, error)
+            if self.transport.is_api_down:
+                down = APIDownError(
+                    f"the API is down: no request has succeeded for a while, the last one neither "
+                    f"({error}); try again later"
+                )
+                down.__cause__ = error
+                self._stop(down)
+
+        return Watch(going_out, failed)
 
     async def report(self, ids: AnyIterable[Any], *, check: bool) -> BatchReport[ItemT]:
         """Run over ids that fit in memory, all checked first."""
@@ -157,7 +169,7 @@ class Batch(Generic[ItemT]):
                 ledger = await anext(ledgers, None)
                 if ledger is None:
                     return
-                worker = self.transport.spawn(self._work(ledger))
+                worker = self.transport.life.spawn(self._work(ledger))
                 self._workers[worker] = ledger
                 worker.add_done_callback(functools.partial(self._tell, ledger))
                 worker.add_done_callback(done.put_nowait)
@@ -195,7 +207,9 @@ class Batch(Generic[ItemT]):
                 self._stop(error)
 
     def _tell(self, ledger: Ledger[ItemT], _: object = None) -> None:
-        self.transport.emit(ChunkDone(self._verb, tuple(ledger.outcomes(self.fatal))))
+        self.transport.emit(
+            ChunkDone(self._verb, tuple(ledger.outcomes(self.fatal)), self.transport.store)
+        )
 
     def _stop(self, error: BCShopperError) -> None:
         """Let what is in flight end, and nothing else go out or wait."""

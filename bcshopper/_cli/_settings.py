@@ -33,6 +33,7 @@ SANDBOX = {"customers": 1000, "profiles": 100}
 ACCOUNT = ("store_hash", "base_url")
 QUOTA = ("share", "pacing", "max_wait", "shared")
 LIMITS = ("concurrency", "timeout", "retries", *QUOTA)
+MAX_CONCURRENT = QuotaPolicy().max_concurrent
 TOKEN_KEYS = ("token_env", "token_file", "token_command")
 
 _READABLE_BY_OTHERS = stat.S_IRGRP | stat.S_IROTH
@@ -132,7 +133,10 @@ def _limits(options: Mapping[str, Any], profile: Mapping[str, Any], url: str) ->
             if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
                 raise InvalidInputError(f"retries must be a whole number from 0, not {retries!r}")
             given["retry"] = RetryPolicy(attempts=retries + 1)
-        given["quota"] = QuotaPolicy(**{name: given.pop(name) for name in QUOTA if name in given})
+        quota = {name: given.pop(name) for name in QUOTA if name in given}
+        if isinstance(wanted := given.get("concurrency"), int) and wanted > MAX_CONCURRENT:
+            quota["max_concurrent"] = wanted
+        given["quota"] = QuotaPolicy(**quota)
         Session("x", "x", base_url=url, **given)
     except InvalidInputError as error:
         words = str(error).replace("QuotaPolicy(shared=...)", "shared")

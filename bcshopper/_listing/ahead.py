@@ -66,7 +66,7 @@ class _Pool(Generic[T]):
         """Have as many calls under way as there may be."""
         while self._at_work < self._transport.concurrency and (taken := self._take()):
             self._at_work += 1
-            worker = self._transport.spawn(self._work(*taken))
+            worker = self._transport.life.spawn(self._work(*taken))
             self._workers.add(worker)
             worker.add_done_callback(self._workers.discard)
 

@@ -17,6 +17,7 @@ import asyncio
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import Context
 from itertools import islice, takewhile
 from typing import Any, Generic, TypeAlias, TypeVar
 from uuid import UUID
@@ -50,6 +51,7 @@ class Call(Generic[ItemT]):
         asked: when it came, in seconds.
         future: where the answer goes.
         entry: the id in the backlog; None while there is no room for it.
+        context: in which it was made, if anybody is told of that.
     """
 
     lane: Lane[ItemT]
@@ -58,6 +60,7 @@ class Call(Generic[ItemT]):
     asked: float
     future: asyncio.Future[Answer]
     entry: Entry[ItemT] | None = None
+    context: Context | None = None
 
 
 @attrs.define(eq=False)
@@ -139,6 +142,7 @@ class Lane(Generic[ItemT]):
     """One verb's ids.
 
     Args:
+        verb: its name.
         enough: so many go out without waiting for more.
         most: how many one request takes at most.
         fit: how many of these, from the first on, one request takes.
@@ -150,7 +154,10 @@ class Lane(Generic[ItemT]):
         crowd: how many calls have no room in the backlog.
     """
 
-    def __init__(self, *, enough: int, most: int, fit: Callable[[Sequence[ItemT]], int]) -> None:
+    def __init__(
+        self, verb: str, *, enough: int, most: int, fit: Callable[[Sequence[ItemT]], int]
+    ) -> None:
+        self.verb = verb
         self.enough = enough
         self.most = most
         self.fit = fit
@@ -182,11 +189,11 @@ class Backlog:
         self._max_pending = max_pending
         # Who waits for 50 while there is room for less would wait in vain.
         enough = min(MAX_PER_WRITE, max_pending)
-        self.creates = Lane[int](enough=enough, most=MAX_PER_WRITE, fit=len)
+        self.creates = Lane[int]("create", enough=enough, most=MAX_PER_WRITE, fit=len)
         self.deletes = Lane[UUID](
-            enough=min(delete_capacity, enough), most=delete_capacity, fit=len
+            "delete", enough=min(delete_capacity, enough), most=delete_capacity, fit=len
         )
-        self.lookups = Lane[int](enough=enough, most=MAX_LIMIT, fit=count_searchable)
+        self.lookups = Lane[int]("lookup", enough=enough, most=MAX_LIMIT, fit=count_searchable)
         self._lanes: tuple[Lane[Any], ...] = (self.creates, self.deletes, self.lookups)
         self._turn = 0
         self._pending = 0

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import copy
 import functools
+import itertools
 import math
 from collections.abc import Callable, Iterable
 from types import TracebackType
@@ -21,12 +23,14 @@ from bcshopper._outcomes import BatchReport, Outcome, Status
 from bcshopper._profiles.backlog import Answer, Backlog, Call, Chunk, Lane
 from bcshopper._transport import Transport, Watch
 from bcshopper.errors import BCShopperError, SessionClosedError
+from bcshopper.events import CoalescedDone, CoalescedStarted
 
 ItemT = TypeVar("ItemT")
 
 MakeBatch: TypeAlias = Callable[[Callable[[], None]], Batch[ItemT]]
 """Makes a batch that calls this right before ids leave."""
 
+_numbers = itertools.count(1)  # of shared requests, in this process
 _Result: TypeAlias = tuple[dict[Any, Answer], BCShopperError | None]
 
 
@@ -142,7 +146,7 @@ class Coalescer:
         if self._loop is not None:
             raise SessionClosedError("a coalescer is for one block; make another one")
         self._loop = asyncio.get_running_loop()
-        # A shared request belongs to the trace of the block, not to that of a caller.
+        # A shared request belongs to no caller's trace; `CoalescedDone` tells whom to link it with.
         self._pump = asyncio.create_task(self._send_what_is_due())
         return self
 
@@ -165,6 +169,8 @@ class Coalescer:
     async def _ask(self, lane: Lane[ItemT], item: ItemT) -> Any:
         loop = self._running_loop()
         call = self._backlog.ask(lane, item, loop.time(), loop.create_future())
+        if self._transport.is_watched:
+            call.context = contextvars.copy_context()
         if self._idle or len(lane.waiting) == lane.enough:
             self._news.set()
         self._calls += 1
@@ -184,8 +190,8 @@ class Coalescer:
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         if self._loop is None or self._closing:
             raise SessionClosedError("calls of a coalescer belong inside its `async with` block")
-        if self._transport.closed or self._loop is not asyncio.get_running_loop():
-            raise self._transport.closed_error()
+        if self._transport.life.closed or self._loop is not asyncio.get_running_loop():
+            raise self._transport.life.closed_error()
         return self._loop
 
     def _withdraw(self, call: Call[Any]) -> None:
@@ -205,7 +211,7 @@ class Coalescer:
                 chunk = self._backlog.take(now, hurry=self._closing)
                 if chunk is not None:
                     self._door = chunk
-                    task = self._tasks[chunk] = self._transport.spawn(self._send(chunk))
+                    task = self._tasks[chunk] = self._transport.life.spawn(self._send(chunk))
                     task.add_done_callback(functools.partial(self._done, chunk))
                 else:
                     due = self._backlog.next_due()
@@ -224,6 +230,27 @@ class Coalescer:
             self._backlog.sent(chunk)
             self._door = None
             self._news.set()
+            if self._transport.is_watched:
+                self._tell_of(chunk)
+
+    def _tell_of(self, chunk: Chunk[Any]) -> None:
+        """Tell that a chunk goes out, and once it is done."""
+        emit, store, verb = self._transport.emit, self._transport.store, chunk.lane.verb
+        number = next(_numbers)
+        began = asyncio.get_running_loop().time()
+        emit(CoalescedStarted(verb, number, len(chunk.entries), self._calls, store))
+
+        def tell_end(_: object) -> None:
+            callers = tuple(
+                call.context
+                for entry in chunk.entries
+                for call in entry.calls
+                if call.context is not None
+            )
+            seconds = asyncio.get_running_loop().time() - began
+            emit(CoalescedDone(verb, number, seconds, callers, store))
+
+        self._tasks[chunk].add_done_callback(tell_end)
 
     async def _send(self, chunk: Chunk[Any]) -> _Result:
         going_out = functools.partial(self._going_out, chunk)

@@ -11,8 +11,9 @@ from typing import TypeAlias
 
 import attrs
 
+from bcshopper._quota.budget import RetryBudget
 from bcshopper._quota.headers import QuotaSnapshot, read_retry_after
-from bcshopper._quota.local import LocalQuota
+from bcshopper._quota.local import LocalQuota, is_trouble
 from bcshopper._quota.policy import QuotaPolicy
 
 OnWait: TypeAlias = Callable[[float, str], None]
@@ -42,10 +43,16 @@ class _Waiter:
 
 
 class QuotaGate:
-    """Lets requests through as the quota allows: first come, first served."""
+    """Lets requests through as the quota allows: first come, first served.
+
+    Attributes:
+        state: of the quota, as far as it is known here.
+        budget: what all retries to the store draw from.
+    """
 
     def __init__(self, state: LocalQuota) -> None:
         self.state = state
+        self.budget = RetryBudget()
         self._waiters: deque[_Waiter] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -96,6 +103,7 @@ class QuotaGate:
         headers: Mapping[str, str] | None = None,
         *,
         max_retry_after: float = math.inf,
+        failed: bool = False,
     ) -> None:
         """Tell what came of a request that was admitted.
 
@@ -104,6 +112,7 @@ class QuotaGate:
             status: the answer's; None if none came.
             headers: the answer's.
             max_retry_after: seconds; of a longer wait that the answer asks for, only this counts.
+            failed: whether the request failed without an answer, and was not merely given up.
         """
         snapshot = asked = None
         if status is not None and headers is not None:
@@ -113,6 +122,11 @@ class QuotaGate:
         if asked is not None:
             asked = min(asked, max_retry_after)
         now = asyncio.get_running_loop().time()
+        is_failure = failed if status is None else is_trouble(status)
+        if is_failure:
+            self.state.failed(now)
+        elif status is not None:
+            self.budget.refill()
         self.state.finished(now, admitted_at, status, snapshot, asked)
         if self._waiters:
             self._let_through()

@@ -9,8 +9,9 @@ from collections.abc import Callable
 import attrs
 
 from bcshopper._quota.headers import QuotaSnapshot
-from bcshopper._quota.local import LocalQuota
+from bcshopper._quota.local import LocalQuota, is_trouble
 from bcshopper._quota.policy import QuotaPolicy
+from bcshopper._quota.slots import LeasedSlots
 
 _HORIZONS = 20  # leases that fit into a window, one after the other
 _USUAL_HORIZON = 0.5  # seconds, where there is no window
@@ -31,8 +32,11 @@ class Report:
         in_flight: requests that were let through and have not come to an end.
         unused: how many more it may let through.
         wanted: how many it would like besides.
+        slots: how many requests it would like to have in flight, those that are included.
+        answered: answers since the last report that tell of no platform under load.
         busy: whether there were requests since the last report, or some wait.
         share: the fraction of the quota that all processes may use together.
+        max_concurrent: requests that all processes may have in flight together.
         margin: seconds after a window's end before the next one may be tried.
         told: the quota, if there were answers since the last report, and it is known.
         is_free: whether there were answers since the last report, and the API has no quota.
@@ -44,8 +48,11 @@ class Report:
     in_flight: int
     unused: int
     wanted: int
+    slots: int
+    answered: int
     busy: bool
     share: float
+    max_concurrent: int
     margin: float
     told: QuotaSnapshot | None
     is_free: bool
@@ -60,12 +67,14 @@ class Grant:
         window: the window that the lease is of.
         granted: how many more requests it may let through.
         valid: seconds for which it may let through any.
+        slots: how many requests it may have in flight, for as long as slots are leased.
         alone: whether it is for one request only, to see what the quota is.
         known: whether anything is known of the window that is open.
         quota: the quota in the newest window known, over or not; None if there is none.
         margin: as in a report; the longest that any process has told.
         part: how many this process can hope for besides, in this window.
         busy: how many processes want some, this one included.
+        processes: how many have been heard of in this window or the one before.
         closed: seconds during which nothing will be granted.
         pause: seconds for which everyone stops, as the platform is under load; 0 for none.
     """
@@ -73,23 +82,28 @@ class Grant:
     window: int
     granted: int = 0
     valid: float = 0.0
+    slots: int = 0
     alone: bool = False
     known: bool = False
     quota: QuotaSnapshot | None = None
     margin: float = 0.0
     part: int = 0
     busy: int = 1
+    processes: int = 1
     closed: float = 0.0
     pause: float = 0.0
 
 
 class LeasedQuota(LocalQuota):
-    """Lets through only what it has leased; while none is to be had, all that it knows to be left.
+    """Lets through only what it has leased; while none is to be had, its part of what is left.
+
+    That part is what it is divided by the number of processes last known.
 
     Whoever owns it carries reports out and grants in, one at a time, when they are due.
 
     Args:
         share: the fraction of the quota that all processes may use together.
+        max_concurrent: requests that all processes may have in flight together.
         uniform: draws a number between two.
 
     Attributes:
@@ -97,11 +111,16 @@ class LeasedQuota(LocalQuota):
     """
 
     def __init__(
-        self, share: float, uniform: Callable[[float, float], float] = random.uniform
+        self,
+        share: float,
+        max_concurrent: int,
+        uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
         super().__init__(uniform)
         self.sharing = True
         self._share = share
+        self._max_concurrent = max_concurrent
+        self._slots = LeasedSlots()
         self._grant = Grant(window=0)
         self._unused = 0
         self._leased = 0
@@ -112,6 +131,7 @@ class LeasedQuota(LocalQuota):
         self._reported_at = -math.inf
         # Since the last report:
         self._started = 0
+        self._answered = 0
         self._has_news = False
         self._is_urgent = False
         self._shared_pause = -math.inf
@@ -127,7 +147,7 @@ class LeasedQuota(LocalQuota):
         in_hand, closed_until = self._in_hand(now), self._closed(now)
         if not in_hand and now < closed_until:
             return closed_until - now
-        if not in_hand or (self.ceiling is not None and self._in_flight >= self.ceiling // 1):
+        if not in_hand or self._in_flight >= self._slots.usable(now):
             return math.inf
         if policy.pacing == "smooth" and not self._grant.alone:
             return max(0.0, self._next_slot - now)
@@ -160,6 +180,7 @@ class LeasedQuota(LocalQuota):
         left = self._left
         super().finished(now, began, status, snapshot, asked)
         self._has_news = True
+        self._answered += status is not None and not is_trouble(status)
         # These are what the others wait for, or should stop for at once.
         self._is_urgent |= (
             self._grant.alone or self._left == 0 < left or self._paused_until > self._shared_pause
@@ -188,13 +209,14 @@ class LeasedQuota(LocalQuota):
         if self._is_urgent:
             return 0.0
         in_hand = self._in_hand(now)
+        slots_due = self._slots.due(now, self._in_flight, waiting if in_hand else 0)
         is_low = self._started > 0 and in_hand <= self._leased // 2
         if (waiting and not in_hand) or (in_hand and is_low):
-            return max(0.0, self._closed(now) - now, self._ask_at - now)
+            return min(slots_due, max(0.0, self._closed(now) - now, self._ask_at - now))
         report_at = max(now, self._reported_at + 2 * self._horizon)
         if (in_hand or self._has_news) and report_at < self._resets_at:
-            return report_at - now
-        return math.inf
+            return min(slots_due, report_at - now)
+        return slots_due
 
     def report(self, now: float, waiting: int) -> Report:
         """What to tell and to ask for now. What is not needed is given back with it."""
@@ -207,15 +229,18 @@ class LeasedQuota(LocalQuota):
             in_flight=self._in_flight,
             unused=self._unused,
             wanted=size - self._unused,
+            slots=self._wanted_slots(now, waiting),
+            answered=self._answered,
             busy=waiting > 0 or self._started > 0,
             share=self._share,
+            max_concurrent=self._max_concurrent,
             margin=self._margin,
             told=self._told(now) if self._has_news else None,
             is_free=self._has_news and self._known and self.snapshot is None,
             pause=max(0.0, self._paused_until - now) if tells_pause else 0.0,
         )
         self._reported_at = now
-        self._started = 0
+        self._started = self._answered = 0
         self._has_news = self._is_urgent = False
         self._shared_pause = self._paused_until
         return report
@@ -228,6 +253,7 @@ class LeasedQuota(LocalQuota):
     def granted(self, now: float, report: Report, grant: Grant) -> None:
         """Take in what came of the last report."""
         self.sharing = True
+        self.processes = 1
         self._known |= grant.known
         self._margin = max(self._margin, grant.margin)
         if grant.quota is not None:
@@ -239,6 +265,13 @@ class LeasedQuota(LocalQuota):
         self._grant = grant
         self._unused += grant.granted
         self._leased = self._unused
+        self._slots.granted(
+            now,
+            self._reported_at,
+            grant.slots,
+            wanted=report.slots,
+            in_flight=report.in_flight,
+        )
         # The answer took its time: counted from the report on, nothing ends too late.
         self._valid_until = self._reported_at + grant.valid
         self._closed_until = self._reported_at + grant.closed
@@ -256,13 +289,21 @@ class LeasedQuota(LocalQuota):
     def lost(self, now: float) -> None:
         """No grant came: go on alone, and try again later."""
         self.sharing = False
+        self.processes = max(1, self._grant.processes)
         self._unused = 0
+        self._slots.lost()
         self._ask_at = now + _RETRY_AFTER
         self._has_news = True
         self._shared_pause = -math.inf
 
     def _in_hand(self, now: float) -> int:
         return self._unused if now < self._valid_until and not self._is_spent(now) else 0
+
+    def _wanted_slots(self, now: float, waiting: int) -> int:
+        """As many as there are requests that could go; at least one for who sends now and then."""
+        could_go = waiting if self._closed(now) <= now else 0
+        least = 1 if self._started else 0
+        return min(self._max_concurrent, max(self._in_flight + could_go, least))
 
     def _is_spent(self, now: float) -> bool:
         """Whether nothing is left of the window, whatever was leased of it."""

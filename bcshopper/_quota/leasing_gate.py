@@ -67,9 +67,10 @@ class LeasingGate(QuotaGate):
         headers: Mapping[str, str] | None = None,
         *,
         max_retry_after: float = math.inf,
+        failed: bool = False,
     ) -> None:
         """Tell what came of a request that was admitted."""
-        super().leave(admitted_at, status, headers, max_retry_after=max_retry_after)
+        super().leave(admitted_at, status, headers, max_retry_after=max_retry_after, failed=failed)
         if not self._waiters:
             self._consider()
 
@@ -107,7 +108,7 @@ class LeasingGate(QuotaGate):
             self._leases.lost(loop.time())
             if was_sharing:
                 _log.warning(
-                    "the quota is not shared for now, each process keeps its own count: %s",
+                    "the quota is not shared for now, each process uses its part of it: %s",
                     type(error).__name__ if self._store is None else self._store.explain(error),
                 )
         else:

@@ -20,7 +20,14 @@ _LONGEST_MARGIN = 2.5  # seconds; an end announced earlier than that was not mea
 _LONGEST_BACKOFF = 30.0  # seconds of a pause of ours
 _CEILING_LIFTED = 32.0  # requests in flight; who gets so far is under no load any more
 _TOO_MANY = 429
-_UNAVAILABLE = 503
+_DOWN = 5  # failures in a row that are no accident
+OVERLOADED = frozenset({_TOO_MANY, 503})
+"""Statuses that, without a quota that is spent, tell of a platform under load."""
+
+
+def is_trouble(status: int) -> bool:
+    """Whether an answer tells of an API that is not well."""
+    return status == _TOO_MANY or status >= 500  # noqa: PLR2004 - HTTP
 
 
 class LocalQuota:
@@ -34,16 +41,20 @@ class LocalQuota:
     shows that the window lasts longer than announced, the next one goes a second later, and from
     then on each window is given so much longer.
 
+    Of all sessions together, no more requests are in flight than the store takes at once.
+
     Attributes:
         snapshot: the newest headers; None if the API sends none.
         sent: requests of ours that count for this window.
         ceiling: requests in flight at most while the platform is under load; None: no such limit.
+        processes: how many there are that share all of this, each with a count of its own.
     """
 
     def __init__(self, uniform: Callable[[float, float], float] = random.uniform) -> None:
         self.snapshot: QuotaSnapshot | None = None
         self.sent = 0
         self.ceiling: float | None = None
+        self.processes = 1
         self._uniform = uniform
         self._known = False
         self._in_flight = 0
@@ -55,6 +66,7 @@ class LocalQuota:
         self._next_slot = -math.inf
         self._paused_until = -math.inf
         self._overloads = 0
+        self._failures = 0
 
     @property
     def _opens_at(self) -> float:
@@ -66,16 +78,17 @@ class LocalQuota:
         if now < self._paused_until:
             return self._paused_until - now
         is_open = self.snapshot is not None and now < self._opens_at
-        if is_open and (self._left <= 0 or self.sent >= self._budget(policy)):
+        left = self._left // self.processes
+        if is_open and (left <= 0 or self.sent >= self._budget(policy)):
             return self._opens_at - now
-        if self.ceiling is not None and self._in_flight >= self.ceiling // 1:
+        if self._in_flight >= self._most_at_once(policy):
             return math.inf
         if self._known and self.snapshot is None:
             return 0.0
         if not is_open:
             return max(0.0, self._probed_at + _PATIENCE - now)
         # Where other apps are at work, as many of their requests may not be counted yet either.
-        if self._left <= self._in_flight * (2 if self._others_seen else 1):
+        if left <= self._in_flight * (2 if self._others_seen else 1):
             return math.inf
         if policy.pacing == "smooth":
             return max(0.0, self._next_slot - now)
@@ -95,7 +108,7 @@ class LocalQuota:
     def reason(self, now: float) -> str | None:
         """Why requests wait for quota, for people; None if they wait for an answer only."""
         if now < self._paused_until:
-            return "the API answered 429 or 503"
+            return "the API answered 429 or 503, or fails"
         if self.snapshot is None or now >= self._opens_at:
             return None
         limit = self.snapshot.limit
@@ -117,6 +130,15 @@ class LocalQuota:
         self._in_flight -= 1
         self.sent -= 1
         self._probed_at = -math.inf
+
+    def failed(self, now: float) -> None:
+        """A request that comes to an end now has failed; after a few in a row, all pause.
+
+        An API that is down is asked less and less often: so a short outage is sat out.
+        """
+        self._failures += 1
+        if self._failures >= _DOWN:
+            self._back_off(now, None)
 
     def finished(
         self,
@@ -146,20 +168,26 @@ class LocalQuota:
                 self._left = 0
                 if asked is not None and asked > snapshot.reset_in:
                     self._paused_until = max(self._paused_until, now + asked)
-        elif status in {_TOO_MANY, _UNAVAILABLE}:
+        elif status in OVERLOADED:
             self._back_off(now, asked)
         elif self.snapshot is not None and now >= self._opens_at:
             self.snapshot = None  # the API no longer speaks of a quota
-        if status not in {_TOO_MANY, _UNAVAILABLE}:
+        if not is_trouble(status):
             self._recover()
+
+    def _most_at_once(self, policy: QuotaPolicy) -> int:
+        """Requests that may be in flight."""
+        most = max(1, policy.max_concurrent // self.processes)
+        return most if self.ceiling is None else min(most, int(self.ceiling))
 
     def _budget(self, policy: QuotaPolicy) -> int:
         limit = 1 if self.snapshot is None else self.snapshot.limit
-        return max(1, int(limit * policy.share))
+        return max(1, int(limit * policy.share) // self.processes)
 
     def _usable(self, policy: QuotaPolicy) -> int:
         """Requests that may still go out in this window."""
-        return min(self._left - self._in_flight, self._budget(policy) - self.sent)
+        left = self._left // self.processes
+        return min(left - self._in_flight, self._budget(policy) - self.sent)
 
     def _learn(self, now: float, snapshot: QuotaSnapshot, *, began: float | None = None) -> None:
         """Take in what is known of the window, from the answer to a request that began then."""
@@ -201,7 +229,7 @@ class LocalQuota:
         self._paused_until = now + seconds
 
     def _recover(self) -> None:
-        self._overloads = 0
+        self._overloads = self._failures = 0
         if self.ceiling is not None:
             self.ceiling += 1 / self.ceiling  # one more with each round of answers
             if self.ceiling > _CEILING_LIFTED:

@@ -14,6 +14,7 @@ from redis.backoff import NoBackoff
 
 from bcshopper._quota.headers import QuotaSnapshot
 from bcshopper._quota.leased import Grant, Report
+from bcshopper._quota.slots import LEASE
 
 _SCRIPT = files("bcshopper._quota").joinpath("redis.lua").read_text()
 _PATIENCE = 2.0
@@ -48,7 +49,7 @@ class QuotaStore:
         """Hand in a report, and get the grant: one round trip."""
         answer = await self._run(
             keys=[self._key],
-            args=[self._member, _encode(report), _milliseconds(_PATIENCE)],
+            args=[self._member, _encode(report), _milliseconds(_PATIENCE), _milliseconds(LEASE)],
         )
         return _decode(answer)
 
@@ -80,7 +81,7 @@ def is_usable(url: str) -> bool:
 def key_of(base_url: str, store_hash: str) -> str:
     """The key under which a store's state is kept."""
     digest = hashlib.sha256(f"{base_url.rstrip('/')}|{store_hash}".encode()).hexdigest()
-    return f"bcshopper:quota:2:{digest}"
+    return f"bcshopper:quota:3:{digest}"
 
 
 def _encode(report: Report) -> bytes:
@@ -90,8 +91,11 @@ def _encode(report: Report) -> bytes:
         "in_flight": report.in_flight,
         "unused": report.unused,
         "wanted": report.wanted,
+        "slots": report.slots,
+        "answered": report.answered,
         "busy": report.busy,
         "share": report.share,
+        "max_concurrent": report.max_concurrent,
         "is_free": report.is_free,
         "pause": _milliseconds(min(report.pause, _LONGEST_PAUSE)),
         "margin": _milliseconds(report.margin),

@@ -15,7 +15,7 @@ from bcshopper._quota.local import LocalQuota
 from bcshopper._quota.policy import QuotaPolicy
 from bcshopper.errors import InvalidInputError
 
-_Key: TypeAlias = tuple[str, str, str | None, float | None]
+_Key: TypeAlias = tuple[str, str, str | None, tuple[float, int] | None]
 _gates: WeakKeyDictionary[asyncio.AbstractEventLoop, WeakValueDictionary[_Key, QuotaGate]] = (
     WeakKeyDictionary()
 )
@@ -24,11 +24,11 @@ _gates: WeakKeyDictionary[asyncio.AbstractEventLoop, WeakValueDictionary[_Key, Q
 def shared_gate(base_url: str, store_hash: str, policy: QuotaPolicy) -> QuotaGate:
     """The gate of a store in the running event loop; the same for all sessions on that store.
 
-    Where quota is leased, sessions that may use another share of it lease on their own.
+    Where quota is leased, sessions that may use another part of it lease on their own.
     """
     gates = _gates.setdefault(asyncio.get_running_loop(), WeakValueDictionary())
-    share = None if policy.shared is None else policy.share
-    key = (base_url, store_hash, policy.shared, share)
+    part = None if policy.shared is None else (policy.share, policy.max_concurrent)
+    key = (base_url, store_hash, policy.shared, part)
     gate = gates.get(key)
     if gate is None:
         gate = gates[key] = _new_gate((base_url, store_hash), policy)
@@ -61,4 +61,5 @@ def _new_gate(store: tuple[str, str], policy: QuotaPolicy) -> QuotaGate:
     from bcshopper._quota.redis import QuotaStore  # noqa: PLC0415 - only who shares needs the extra
 
     member = secrets.token_hex(8)
-    return LeasingGate(LeasedQuota(policy.share), partial(QuotaStore, policy.shared, store, member))
+    leased = LeasedQuota(policy.share, policy.max_concurrent)
+    return LeasingGate(leased, partial(QuotaStore, policy.shared, store, member))

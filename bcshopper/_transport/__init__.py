@@ -15,4 +15,5 @@ from bcshopper._transport.messages import (
 )
 from bcshopper._transport.problems import api_error, malformed, read_problems
 from bcshopper._transport.retry import Effect, RetryPolicy, effect_of
-from bcshopper._transport.transport import SessionStats, Transport
+from bcshopper._transport.stats import SessionStats
+from bcshopper._transport.transport import Options, Transport

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import math
 import select
 import socket
@@ -46,7 +47,6 @@ class Wire:
         token: the access token, sent with each request.
         http: the caller's aiohttp session, which is never closed; None: one of its own.
         connections: how many its own opens at most.
-        timeout: seconds for one request and its whole answer.
     """
 
     def __init__(
@@ -55,16 +55,11 @@ class Wire:
         *,
         http: aiohttp.ClientSession | None,
         connections: int,
-        timeout: float,
     ) -> None:
         self._http = http
         self._connector: _Connector | None = None  # of an aiohttp session of its own
         self._owns_http = http is None
         self._connections = connections
-        self._timeout = timeout
-        self._connect_timeout = aiohttp.ClientTimeout(
-            total=None, connect=_CONNECTING * timeout, ceil_threshold=math.inf
-        )
         self._distrusts_until = -math.inf
         self._mask = Mask(token)
         self._headers = CIMultiDict(
@@ -77,7 +72,7 @@ class Wire:
         self._headers_with_body = self._headers.copy()
         self._headers_with_body["Content-Type"] = "application/json"
 
-    async def exchange(self, request: Request, *, attempt: int = 1) -> Reply:
+    async def exchange(self, request: Request, timeout: float, *, attempt: int = 1) -> Reply:
         """Send a request and read its answer, whatever its status.
 
         For a while after a request was lost, maybe because the server drops the connections that it
@@ -86,6 +81,7 @@ class Wire:
 
         Args:
             request: what to send.
+            timeout: seconds for it and its whole answer.
             attempt: how often it was sent, this time included.
 
         Raises:
@@ -99,17 +95,19 @@ class Wire:
         is_precious = attempt > 1 or not request.repeatable
         _on_new_connection.set(is_precious and now < self._distrusts_until)
         try:
-            async with asyncio.timeout(self._timeout):
-                return await self._ask(http, request)
+            async with asyncio.timeout(timeout):
+                return await self._ask(http, request, _connecting_within(timeout))
         except Exception as error:  # noqa: BLE001
             # aiohttp lets OS, TLS, decompression and parser errors through: all of them are ours
             # to translate, and few of them tell whether the request took effect.
-            failure = self._failure(request, error)
+            failure = self._failure(request, error, timeout)
         if failure.sent:
             self._distrusts_until = asyncio.get_running_loop().time() + _DISTRUST
         raise failure  # here, so that it does not drag aiohttp's frames along
 
-    async def _ask(self, http: aiohttp.ClientSession, request: Request) -> Reply:
+    async def _ask(
+        self, http: aiohttp.ClientSession, request: Request, timeout: aiohttp.ClientTimeout
+    ) -> Reply:
         async with http.request(
             request.method,
             request.url,
@@ -117,12 +115,12 @@ class Wire:
             headers=self._headers if request.body is None else self._headers_with_body,
             allow_redirects=False,  # the token would travel along
             raise_for_status=False,  # whatever a lent session does
-            timeout=self._connect_timeout,
+            timeout=timeout,
         ) as response:
             body = await _read_bounded(response)
             return Reply(response.status, response.reason or "", response.headers, body, self._mask)
 
-    def _failure(self, request: Request, error: Exception) -> TransportError:
+    def _failure(self, request: Request, error: Exception, timeout: float) -> TransportError:
         """What any failure becomes: its cause keeps its type and its words, and nothing else."""
         if isinstance(error, _DroppedError):
             error = error.cause
@@ -131,12 +129,12 @@ class Wire:
         sent = not self._owns_http and request.method != "POST"
         cls = TransportError
         if isinstance(error, aiohttp.ConnectionTimeoutError):
-            cls, said = RequestTimeoutError, f"could not connect within {self._timeout:g} s"
+            cls, said = RequestTimeoutError, f"could not connect within {timeout:g} s"
         elif isinstance(error, _NEVER_SENT):
             said = f"could not connect: {words}"
         elif isinstance(error, TimeoutError):
             cls, sent = RequestTimeoutError, True
-            said = f"had no whole answer within {self._timeout:g} s"
+            said = f"had no whole answer within {timeout:g} s"
         else:
             sent, said = True, f"failed: {type(error).__name__}: {words}"
         failure = cls(
@@ -162,6 +160,11 @@ class Wire:
                 middlewares=(_ask_once,),
             )
         return self._http
+
+
+@functools.lru_cache(maxsize=32)
+def _connecting_within(seconds: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=None, connect=_CONNECTING * seconds, ceil_threshold=math.inf)
 
 
 class _Connector(aiohttp.TCPConnector):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, TypeVar
@@ -21,6 +22,7 @@ MAX_URL = 2048
 _COMMA = len("%2C")
 _COLON_GROWS = len("%3A") - len(":")  # yarl leaves the colon of `id:in` as it is
 _LABEL_URL = 150  # characters; fifty ids in every log line would help nobody
+_ID = re.compile(r"\d")  # every id has a digit, and no resource's name has
 _REFUSALS = frozenset({400, 409, 413, 422})
 
 
@@ -51,6 +53,13 @@ class Request:
         """The request in a few words, for people."""
         url = str(self.url)
         return f"{self.method} {url if len(url) <= _LABEL_URL else url[:_LABEL_URL] + '...'}"
+
+    @property
+    def route(self) -> str:
+        """Method and path, with `{id}` for each id: one of few."""
+        path = self.url.path.rpartition("/v3/")[2]
+        parts = ("{id}" if _ID.search(part) else part for part in path.split("/"))
+        return f"{self.method} /{'/'.join(parts)}"
 
     @property
     def names_ids(self) -> bool:

@@ -58,6 +58,9 @@ class RetryPolicy:
         max_elapsed: seconds after the first try went out, after which no other one does; None: no
             limit. Who would have to wait longer fails at once.
         statuses: the error statuses worth another try.
+        budget: retries that all calls to the store may make while nothing succeeds: each takes one
+            of so many, and each answer that is no failure gives one back. Once it is spent, nothing
+            is repeated, and batches stop with `APIDownError`.
 
     Raises:
         InvalidInputError: one of them can't be.
@@ -73,6 +76,8 @@ class RetryPolicy:
         converter=_as_set,
         validator=_check_statuses,
     )
+
+    budget: int = attrs.field(default=100, validator=a_count)
 
     def delay(
         self,

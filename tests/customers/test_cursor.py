@@ -353,7 +353,7 @@ async def test_one_page_is_fetched_ahead_and_leaving_cancels_it():
         await pages.aclose()
         await asyncio.sleep(100)
         assert len(store.queries) <= 3
-        assert not customers._transport._tasks
+        assert not customers._transport.life._tasks
 
 
 async def test_each_iteration_walks_anew():

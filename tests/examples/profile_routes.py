@@ -2,6 +2,7 @@
 
 The deadline and the error answers hold for these routes alone. The session lives as long as the
 application; single ids go through a coalescer, which sends those of the same moment together.
+Metrics and spans go wherever the application's own OpenTelemetry setup sends them.
 """
 
 import asyncio
@@ -29,6 +30,7 @@ from bcshopper import (
     Session,
     Status,
 )
+from bcshopper.otel import Telemetry
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +47,9 @@ class Store:
 @asynccontextmanager
 async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, Store]]:
     # someone waits for every answer: rather have them come back than wait for long
+    retry, quota = RetryPolicy(attempts=3), QuotaPolicy(max_wait=2)
     async with (
-        Session.from_env(retry=RetryPolicy(attempts=3), quota=QuotaPolicy(max_wait=2)) as session,
+        Session.from_env(retry=retry, quota=quota, on_event=Telemetry()) as session,
         session.shopper_profiles.coalesce() as one,
     ):
         yield {"store": Store(session, one)}
@@ -123,7 +126,8 @@ async def delete(profile_id: UUID, store: TheStore) -> None:
 @router.get("/ready", status_code=204)
 async def ready(store: TheStore) -> None:
     if not store.reached:  # each probe would cost a request of quota
-        await store.session.shopper_profiles.page(limit=1)
+        once = store.session.with_options(retry=RetryPolicy(attempts=1), timeout=2)
+        await once.shopper_profiles.page(limit=1)  # the probe comes again by itself
         store.reached = True
 
 

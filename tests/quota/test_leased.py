@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from bcshopper import QuotaPolicy, QuotaSnapshot
 from bcshopper._quota.leased import Grant, LeasedQuota
+from bcshopper._quota.slots import LEASE, LeasedSlots
 
 QUOTA, WINDOW = 150, 30.0
 HORIZON = WINDOW / 20
@@ -24,9 +25,20 @@ def grant(number=0, *, left=QUOTA, reset=15.0, window=1, **told):
     return Grant(window=window, granted=number, **settings)
 
 
-def leasing(*grants, now=0.0, waiting=10):
+class AnySlots(LeasedSlots):
+    """As many as anybody wants: these tests are about the quota."""
+
+    def usable(self, now):
+        return 1000
+
+    def due(self, now, in_flight, waiting):
+        return math.inf
+
+
+def leasing(*grants, now=0.0, waiting=10, slots=AnySlots):
     """A process that has had these grants."""
-    state = LeasedQuota(1.0, uniform=lambda low, high: high)
+    state = LeasedQuota(1.0, 100, uniform=lambda low, high: high)
+    state._slots = slots()
     for each in grants:
         state.granted(now, state.report(now, waiting), each)
     return state
@@ -213,9 +225,7 @@ def test_a_platform_under_load_is_told_once_and_at_once():
     assert first.report(0.2, 0).pause == 0
     other.granted(0.3, other.report(0.2, 0), grant(pause=0.9))
     assert other.delay(0.3, BURST) == pytest.approx(0.8)
-    assert other.ceiling == 5.5
     assert other.report(0.4, 0).pause == 0
-    assert other.delay(1.2, BURST) == math.inf  # ten are in flight: half of them at a time
 
 
 def test_without_redis_it_goes_by_what_it_knows():
@@ -297,6 +307,89 @@ def test_whatever_it_waits_for_it_asks_when_a_window_opens():
     for _ in range(8):
         state.granted(0.0, state.report(0.0, 5), grant(left=7, reset=1.0))
     assert state.due(0.0, 5) == pytest.approx(1.25)
+
+
+# -- slots
+
+
+def test_no_more_are_in_flight_than_there_are_slots():
+    """However much quota is leased; whoever waits asks for more."""
+    state = leasing(grant(50, slots=2), slots=LeasedSlots)
+    go(state, 2)
+    assert state.delay(0.0, BURST) == math.inf
+    assert state.due(0.0, 1) < LEASE
+    assert state.report(0.1, 3).slots == 5
+    answer(state, 1)
+    assert state.delay(0.2, BURST) == 0
+
+
+def test_slots_are_asked_for_again_long_before_the_lease_ends():
+    """As long as anything is in flight; and then they are given back, and it is silent."""
+    state = leasing(grant(1, slots=3), slots=LeasedSlots)
+    go(state, 1)
+    assert state.due(0.0, 0) <= LEASE / 3
+    report = state.report(0.3, 0)
+    assert report.slots == 1
+    state.granted(0.3, report, grant(slots=1))
+    answer(state, 1, now=0.4)
+    report = state.report(0.7, 0)
+    assert report.slots == 0
+    state.granted(0.7, report, grant(slots=0))
+    assert state.due(0.7, 0) == math.inf
+
+
+def test_slots_that_were_not_renewed_are_void():
+    """Counted from the report on: by then, others may have them."""
+    state = leasing(slots=LeasedSlots)
+    report = state.report(0.0, 10)
+    state.granted(0.4, report, grant(10, slots=5))
+    assert state.delay(LEASE - 0.01, BURST) == 0
+    assert state.delay(LEASE, BURST) == math.inf
+    assert state.due(LEASE, 1) == 0
+
+
+def test_asking_for_slots_in_vain_happens_less_often():
+    """But at least as often as leases are renewed, and each grant counts as news."""
+    state, now, pauses = leasing(slots=LeasedSlots), 0.0, []
+    for _ in range(8):
+        state.granted(now, state.report(now, 50), grant(99, slots=0))
+        pauses.append(state.due(now, 50))
+        now += pauses[-1]
+    assert pauses == sorted(pauses)
+    assert 0 < pauses[0] < 0.1
+    assert pauses[-1] <= LEASE / 3
+
+
+def test_where_a_window_is_spent_nobody_asks_for_slots():
+    """What could not go does not count."""
+    state = leasing(grant(left=0, closed=15.25), slots=LeasedSlots)
+    assert state.report(0.1, 5).slots == 0
+
+
+def test_without_redis_a_process_uses_its_part_of_everything():
+    """Quota and slots, by the number of processes last known; with Redis, what it is granted."""
+    slots = QuotaPolicy(max_concurrent=20)
+    state = leasing(grant(20, processes=8, busy=3))
+    state.lost(0.0)
+    go(state, 2, policy=slots)
+    assert state.delay(0.0, slots) == math.inf  # an eighth of the slots
+    answer(state, 2, left=140)
+    sent = 2
+    while state.delay(0.0, slots) == 0:
+        go(state, 1, policy=slots)
+        answer(state, 1, left=130)
+        sent += 1
+    assert sent == QUOTA // 8
+    assert state.delay(0.0, slots) == pytest.approx(15.25)
+    state.granted(1.0, state.report(1.0, 5), grant(5, reset=14.0, processes=8))
+    go(state, 5, 1.0, slots)
+
+
+def test_without_redis_what_is_left_of_a_window_is_divided():
+    """The last few are left alone: the others would take them too."""
+    state = leasing(grant(20, left=7, processes=8))
+    state.lost(0.0)
+    assert state.delay(0.0, BURST) == pytest.approx(15.25)
 
 
 class Account:

@@ -206,19 +206,19 @@ async def test_a_platform_under_load_is_given_air(status):
         sandbox.session(retry=RetryPolicy(attempts=9)) as session,
     ):
         sandbox.faults.rule(Fault.slow(1.0))
-        gate = session._transport
+        gate = session._transport.life
         await spend(session, 40)
-        assert gate._gate.state.ceiling is None
+        assert gate.gate.state.ceiling is None
         sandbox.faults.clear()
         sandbox.faults.queue(*[Fault(status=status, applied=False, latency=1.0)] * 8)
         sandbox.faults.rule(Fault.slow(1.0))
         sandbox.record.peak = 0
         await spend(session, 20)
-        lowest = gate._gate.state.ceiling
+        lowest = gate.gate.state.ceiling
         assert lowest is not None
         assert lowest < 10
         await spend(session, 600)
-        assert gate._gate.state.ceiling is None
+        assert gate.gate.state.ceiling is None
         assert sandbox.record.statuses[status] == 8
 
 
@@ -325,6 +325,30 @@ def test_the_gate_costs_next_to_nothing_when_quota_is_plenty():
     assert asyncio.run(many()) < 25
 
 
+async def test_no_store_has_more_requests_in_flight_than_it_takes_at_once():
+    """Three sessions of a process, ten times as many tasks: ten at once, and ten all the time."""
+    rules = Rules(max_concurrent=10)
+    async with Sandbox(rules=rules) as sandbox:
+        sandbox.faults.rule(Fault.slow(1.0))
+        sessions = [sandbox.session() for _ in range(3)]
+        await asyncio.gather(*(spend(session, 100) for session in sessions))
+        for session in sessions:
+            await session.aclose()
+        assert sandbox.record.statuses == {200: 300}
+        assert sandbox.record.peak == 10
+        assert asyncio.get_running_loop().time() <= 32
+
+
+async def test_a_session_may_have_less_than_all_requests_of_the_store():
+    """It holds nobody else up meanwhile."""
+    async with Sandbox() as sandbox:
+        sandbox.faults.rule(Fault.slow(1.0))
+        async with sandbox.session(concurrency=2) as modest, sandbox.session() as other:
+            await asyncio.gather(spend(modest, 20), spend(other, 80))
+        assert sandbox.record.peak == 10
+        assert asyncio.get_running_loop().time() <= 15
+
+
 # -- the pure state
 
 
@@ -348,9 +372,10 @@ def test_at_first_one_request_goes_alone():
     state.started(0.3, BURST)
     state.finished(0.4, 0.4, 200, None, None)
     assert state.delay(0.5, BURST) == 0  # no headers: no quota
+    many = QuotaPolicy(max_concurrent=101)
     for _ in range(100):
-        state.started(0.5, BURST)
-    assert state.delay(0.5, BURST) == 0
+        state.started(0.5, many)
+    assert state.delay(0.5, many) == 0
 
 
 def test_as_many_may_be_in_flight_as_are_left():
@@ -517,7 +542,7 @@ def test_a_longer_pause_that_an_answer_asks_for_is_kept():
     assert state.delay(0.0, BURST) == 40
     state.finished(0.0, 0.0, 503, None, 2.0)
     assert state.delay(0.0, BURST) == 40
-    assert state.reason(0.0) == "the API answered 429 or 503"
+    assert state.reason(0.0) == "the API answered 429 or 503, or fails"
 
 
 @given(

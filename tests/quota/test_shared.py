@@ -18,6 +18,7 @@ import sys
 import uuid
 from collections import Counter
 
+import attrs
 import pytest
 import redis
 
@@ -79,6 +80,7 @@ def report(**settings):
     """Of a process that has done nothing yet."""
     nothing = {
         "window": 0, "sent": 0, "in_flight": 0, "unused": 0, "wanted": 0, "busy": True,
+        "slots": 100, "answered": 0, "max_concurrent": 100,
         "share": 1.0, "margin": MARGIN, "told": None, "is_free": False, "pause": 0.0,
     }  # fmt: skip
     return Report(**nothing | settings)
@@ -87,7 +89,7 @@ def report(**settings):
 class SimulatedStore:
     """The state in Redis, on the event loop's clock; each way to it takes a little while."""
 
-    script = store_module._SCRIPT.replace(CLOCK, "{ tonumber(ARGV[4]), tonumber(ARGV[5]) }")
+    script = store_module._SCRIPT.replace(CLOCK, "{ tonumber(ARGV[5]), tonumber(ARGV[6]) }")
     clock_error = 0.0
 
     def __init__(self, server, key, member, rng):
@@ -106,7 +108,7 @@ class SimulatedStore:
         now = asyncio.get_running_loop().time() + 1e9 + self.clock_error
         answer = self.server.evalsha(
             self.sha, 1, self.key, self.member, store_module._encode(report),
-            2000, int(now), int(now % 1 * 1e6),
+            2000, 1000, int(now), int(now % 1 * 1e6),
         )  # fmt: skip
         await asyncio.sleep(self.rng.random() * 0.002)
         if self.loses_answers:
@@ -131,14 +133,17 @@ class Processes:
     def __init__(self, sandbox, server, key, number, **settings):
         self.sandbox = sandbox
         self.sessions, self.stores = [], []
-        policy = settings.setdefault("quota", QuotaPolicy())
+        policy = settings["quota"] = attrs.evolve(
+            settings.get("quota", QuotaPolicy()), max_concurrent=settings.pop("slots", 100)
+        )
         for member in range(number):
             store = SimulatedStore(server, key, f"process {member}", random.Random(member))
-            gate = LeasingGate(LeasedQuota(policy.share), lambda store=store: store)
+            leased = LeasedQuota(policy.share, policy.max_concurrent)
+            gate = LeasingGate(leased, lambda store=store: store)
             session = sandbox.session(**settings)
-            session._transport._loop = asyncio.get_running_loop()
-            session._transport._gate = gate
-            gate.join(session._transport)
+            session._transport.life.loop = asyncio.get_running_loop()
+            session._transport.life.gate = gate
+            gate.join(session._transport.life)
             self.sessions.append(session)
             self.stores.append(store)
 
@@ -157,7 +162,7 @@ class Processes:
 
     def die(self, member, tasks):
         """End a process as `kill -9` does: nobody hears of it again."""
-        gate = self.sessions[member]._transport._gate
+        gate = self.sessions[member]._transport.life.gate
         gate._consider = lambda: None
         for pending in (gate._exchange, gate._next_exchange):
             if pending is not None:
@@ -226,7 +231,7 @@ async def test_processes_share_each_window_fairly_and_never_trip(number, share, 
 
 async def test_a_slow_process_gets_its_part_beside_fast_ones(server, keys):
     """One request at a time, where the others have twenty: still at least half of its part."""
-    async with processes(4, server, keys, concurrency=20) as group:
+    async with processes(4, server, keys) as group:
         asking = [task for member in (0, 1, 2) for task in group.busy(member, 20)]
         asking += group.busy(3, 1)
         await asyncio.sleep(3 * WINDOW - 1)
@@ -621,9 +626,9 @@ async def test_a_way_to_redis_that_cant_even_be_made_fails_no_request(caplog):
         raise OSError("too many open files")
 
     async with Sandbox() as sandbox, sandbox.session() as session:
-        session._transport._loop = asyncio.get_running_loop()
-        session._transport._gate = gate = LeasingGate(LeasedQuota(1.0), no_way)
-        gate.join(session._transport)
+        session._transport.life.loop = asyncio.get_running_loop()
+        session._transport.life.gate = gate = LeasingGate(LeasedQuota(1.0, 10), no_way)
+        gate.join(session._transport.life)
         for number in range(1, 4):
             await session.shopper_profiles.page(number)
     said = [record for record in caplog.records if record.name == "bcshopper.quota"]
@@ -650,11 +655,11 @@ async def test_max_wait_counts_what_others_have_spent(server, keys):
 async def test_sessions_of_a_process_share_a_lease_until_the_last_one_closes(server, keys):
     """The store is left once."""
     async with processes(1, server, keys) as group:
-        gate = group.sessions[0]._transport._gate
+        gate = group.sessions[0]._transport.life.gate
         async with group.sandbox.session() as second:
-            second._transport._loop = asyncio.get_running_loop()
-            second._transport._gate = gate
-            gate.join(second._transport)
+            second._transport.life.loop = asyncio.get_running_loop()
+            second._transport.life.gate = gate
+            gate.join(second._transport.life)
             await second.shopper_profiles.page()
             await group.sessions[0].aclose()
             assert not group.stores[0].closed

@@ -82,7 +82,7 @@ class CountingStore(store_module.QuotaStore):
 
 async def _work(url: str, number: int, policy: dict[str, Any], tasks: int = 10) -> None:
     async with Session(
-        "sandbox", "sandbox-token", base_url=url, quota=QuotaPolicy(**policy), concurrency=tasks
+        "sandbox", "sandbox-token", base_url=url, quota=QuotaPolicy(**policy)
     ) as session:
 
         async def ask() -> None:

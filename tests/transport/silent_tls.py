@@ -45,10 +45,10 @@ async def main(certificate, said):
     results = await asyncio.gather(*map(pages.page, range(1, 5)), return_exceptions=True)
     assert all(isinstance(result, TransportError) and result.sent for result in results), results
     under_way = asyncio.create_task(pages.page())
-    await asyncio.sleep(1.0)
+    while len(accepted) <= 8:  # noqa: ASYNC110 - after so many failures, it waits for a while
+        await asyncio.sleep(0.5)
     await session.aclose()
     ours = sockets() - before - {writer.get_extra_info("socket").fileno() for writer in accepted}
-    assert len(accepted) > 8
     sys.stdout.write(f"{len(ours)} of {len(accepted)} sockets left\n")
     end.set()
     await asyncio.gather(under_way, return_exceptions=True)

@@ -1,0 +1,110 @@
+"""Requests in flight, shared between processes through a real Redis: never one too many."""
+
+import asyncio
+
+import pytest
+
+from bcshopper import QuotaPolicy, RetryPolicy
+from bcshopper.sandbox import Fault, Rules
+from tests.quota.test_shared import end, keys, processes, server  # noqa: F401 - fixtures
+
+pytestmark = pytest.mark.thousands
+
+TAKES_TEN = Rules(max_concurrent=10)
+
+
+def busy(sandbox, since, until):
+    """The part of the store's ten slots that answered requests had in this time."""
+    records = [r for r in sandbox.record.requests if r.took is not None]
+    used = sum(max(0.0, min(r.at + r.took, until) - max(r.at, since)) for r in records)
+    return used / (10 * (until - since))
+
+
+@pytest.mark.parametrize(("number", "tasks"), [(4, 10), (3, 4), (15, 3)])
+async def test_processes_share_the_slots_of_a_store(number, tasks, server, keys):  # noqa: F811
+    """A server that refuses the 11th request at once refuses none, and nine of ten are busy.
+
+    Where there are more processes than slots, they take turns, which costs a few.
+    """
+    group = processes(number, server, keys, rules=TAKES_TEN, slots=10)
+    async with group as group:
+        await group.work(20, tasks)
+        assert set(group.sandbox.record.statuses) <= {200, None}
+        assert group.sandbox.record.peak == 10
+        assert busy(group.sandbox, 3, 19) >= (0.9 if number <= 10 else 0.8)
+        counts = {}
+        for request in group.sandbox.record.requests:
+            page = dict(request.query)["page"]
+            counts[page] = counts.get(page, 0) + 1
+        assert len(counts) == number
+        assert min(counts.values()) >= 0.4 * sum(counts.values()) / number
+
+
+async def test_the_slots_of_a_process_that_died_are_back_within_moments(server, keys):  # noqa: F811
+    """It is never heard of again: 1.5 seconds later the others have all ten."""
+    async with processes(4, server, keys, rules=TAKES_TEN, slots=10) as group:
+        asking = [group.busy(member) for member in range(4)]
+        await asyncio.sleep(5)
+        group.die(0, asking[0])
+        await asyncio.sleep(5)
+        await end([task for tasks in asking for task in tasks])
+        assert set(group.sandbox.record.statuses) <= {200, None}
+        assert busy(group.sandbox, 6.5, 9.5) >= 0.9
+
+
+async def test_slots_that_nobody_needs_any_more_go_to_others_at_once(server, keys):  # noqa: F811
+    """A process that has nothing more to do gives them back long before their lease ends."""
+    async with processes(2, server, keys, rules=TAKES_TEN, slots=10, latency=0.05) as group:
+        first = group.busy(0, 30)
+        await asyncio.sleep(2)
+        await end(first)
+        began = asyncio.get_running_loop().time()
+        second = group.busy(1, 30)
+        await asyncio.sleep(3)
+        assert busy(group.sandbox, began + 0.7, began + 3) >= 0.9
+        await end(second)
+
+
+async def test_under_load_all_processes_together_halve_what_is_in_flight(server, keys):  # noqa: F811
+    """A server that takes four at once, and says so with bare 429s: after a while, hardly one."""
+    retry = RetryPolicy(attempts=30)
+    rules = Rules(max_concurrent=4)
+    async with processes(4, server, keys, rules=rules, slots=10, retry=retry) as group:
+        await group.work(30)
+        record = group.sandbox.record
+        refused = [r for r in record.requests if r.status == 429]
+        assert refused
+        assert len(refused) <= 0.5 * record.statuses[200]
+        assert record.statuses[200] >= 100
+
+
+async def test_without_redis_the_processes_together_hardly_trip(server, keys):  # noqa: F811
+    """It goes away, and eight of them go on by what they know: at most ten 429s in any window."""
+    retry = RetryPolicy(attempts=30)
+    async with processes(8, server, keys, rules=Rules(quota=150), slots=10, retry=retry) as group:
+        asking = [task for member in range(8) for task in group.busy(member)]
+        await asyncio.sleep(2)
+        for store in group.stores:
+            store.refusing = True
+        await asyncio.sleep(4 * 30.0)
+        await end(asking)
+        refused = [int(r.at // 30) for r in group.sandbox.record.requests if r.status == 429]
+        assert max((refused.count(window) for window in set(refused)), default=0) <= 10
+        assert group.sandbox.record.statuses[200] >= 4 * 0.85 * 150
+
+
+def test_each_policy_says_how_many():
+    """Ten, as the API documents; and it has to be a number."""
+    assert QuotaPolicy().max_concurrent == 10
+    with pytest.raises(ValueError, match="max_concurrent"):
+        QuotaPolicy(max_concurrent=0)
+
+
+async def test_a_long_request_keeps_its_slot(server, keys):  # noqa: F811
+    """However much longer than a lease it takes."""
+    async with processes(2, server, keys, rules=TAKES_TEN, slots=10) as group:
+        group.sandbox.faults.clear()
+        group.sandbox.faults.rule(Fault.slow(8.0))
+        await group.work(30)
+        assert set(group.sandbox.record.statuses) <= {200, None}
+        assert group.sandbox.record.peak == 10
