@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 from uuid import UUID
 
 import attrs
+import msgspec
 
 from bcshopper._batch.batch import Batch
 from bcshopper._batch.halving import Halving, Refusal
@@ -19,6 +20,7 @@ from bcshopper._batch.ledger import Ledger
 from bcshopper._models import ShopperProfile
 from bcshopper._outcomes import Status
 from bcshopper._transport import (
+    NO_ERRORS,
     Effect,
     MalformedDocumentError,
     Reply,
@@ -29,6 +31,7 @@ from bcshopper._transport import (
     effect_of,
     malformed,
     read_problems,
+    says_something,
 )
 from bcshopper.errors import (
     APIError,
@@ -63,6 +66,10 @@ class Created(Generic[T]):
     """The body of an answer to a POST: rows of what it created, also where it refused some."""
 
     data: tuple[T, ...]
+    errors: msgspec.Raw = NO_ERRORS
+
+
+_NOTHING_CREATED = Created[ShopperProfile](())
 
 
 @attrs.frozen
@@ -126,12 +133,14 @@ def read_verdict(
     """
     refusing = reply.status >= 400  # noqa: PLR2004 - HTTP
     try:
-        rows = converter.loads(reply.body, creates.document).data
+        document = converter.loads(reply.body, creates.document)
     except MalformedDocumentError:
         if not refusing:
             raise
-        rows = ()
-    created = _by_item(rows, creates.item_of, frozenset(items))
+        document = _NOTHING_CREATED
+    created = _by_item(document.data, creates.item_of, frozenset(items))
+    if not refusing and len(created) == len(items) and not says_something(document.errors):
+        return Verdict(created, {}, {})
     problems = read_problems(reply.body)
     named: dict[ItemT, APIError] = {}
     for problem in problems:
@@ -176,7 +185,7 @@ def _by_item(
     if not sent.issuperset(by_item):
         stranger = next(item for item in by_item if item not in sent)
         raise MalformedDocumentError(f"it has {stranger}, which was not sent", "$.data")
-    if len(by_item) < len(rows) or len({row.id for row in rows}) < len(rows):
+    if len(by_item) < len(rows) or len({row.id.int for row in rows}) < len(rows):
         raise MalformedDocumentError("it has the same one twice", "$.data")
     return by_item
 

@@ -17,7 +17,6 @@ import attrs
 import msgspec
 
 from bcshopper._listing import (
-    NO_ERRORS,
     NoteDrift,
     check_distinct,
     check_page,
@@ -26,7 +25,13 @@ from bcshopper._listing import (
     read_list,
 )
 from bcshopper._models import Customer, Page, Pagination
-from bcshopper._transport import MalformedDocumentError, Reply, Request, Transport
+from bcshopper._transport import (
+    NO_ERRORS,
+    MalformedDocumentError,
+    Reply,
+    Request,
+    Transport,
+)
 
 _META = "$.meta.cursor_pagination"
 

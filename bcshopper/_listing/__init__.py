@@ -4,7 +4,6 @@ from bcshopper._listing.ahead import in_order
 from bcshopper._listing.checks import check_distinct, check_page, count_missing
 from bcshopper._listing.pages import (
     MAX_LIMIT,
-    NO_ERRORS,
     ListDocument,
     Pages,
     Row,

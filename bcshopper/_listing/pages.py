@@ -14,7 +14,15 @@ from yarl import URL
 from bcshopper._inputs import check_count
 from bcshopper._listing.checks import check_page
 from bcshopper._models import Page, Pagination
-from bcshopper._transport import MalformedDocumentError, Reply, Request, Transport, converter
+from bcshopper._transport import (
+    NO_ERRORS,
+    MalformedDocumentError,
+    Reply,
+    Request,
+    Transport,
+    converter,
+    says_something,
+)
 from bcshopper.errors import ResponseFormatError
 
 MAX_LIMIT = 250
@@ -34,12 +42,6 @@ T = TypeVar("T")
 RowT = TypeVar("RowT", bound=Row)
 MakeRequest: TypeAlias = Callable[[int, int], Request]
 """Makes the request for a page: its number from 1, and rows per page."""
-
-
-NO_ERRORS = msgspec.Raw(b"null")
-"""Errors beside data are only noticed, never built: they can be of any size."""
-
-_NOTHING = frozenset({b"null", b"[]", b"{}", b'""', b"false", b"0"})
 
 
 @attrs.frozen
@@ -75,7 +77,7 @@ def read_list(reply: Reply, document: type[DocumentT]) -> DocumentT:
         MalformedDocumentError: it is not the document, or it has errors beside its data.
     """
     result = converter.loads(reply.body, document)
-    if bytes(result.errors) not in _NOTHING:
+    if says_something(result.errors):
         raise MalformedDocumentError("it has errors", "$.errors")
     return result
 

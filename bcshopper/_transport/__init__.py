@@ -13,7 +13,13 @@ from bcshopper._transport.messages import (
     split_fitting,
     with_ids,
 )
-from bcshopper._transport.problems import api_error, malformed, read_problems
+from bcshopper._transport.problems import (
+    NO_ERRORS,
+    api_error,
+    malformed,
+    read_problems,
+    says_something,
+)
 from bcshopper._transport.retry import Effect, RetryPolicy, effect_of
 from bcshopper._transport.stats import SessionStats
 from bcshopper._transport.transport import Options, Transport

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 
 import attrs
+import msgspec
 from yarl import URL
 
 from bcshopper._transport.convert import MalformedDocumentError
@@ -104,7 +104,7 @@ UNWATCHED = Watch()
 
 def post(url: URL, items: Sequence[Any], *, repeatable: bool, **more: Any) -> Request:
     """A POST of these items; refusals come back to be read item by item."""
-    body = json.dumps(items).encode()
+    body = msgspec.json.encode(items)
     return Request("POST", url, body, reads=_REFUSALS, repeatable=repeatable, **more)
 
 

@@ -38,6 +38,9 @@ _EXCERPT_KEPT = 200
 _WORDS_KEPT = 500
 _MOST_SAID = 1000
 _MOST_PROBLEMS = 1000  # problems, and messages in each, that are read; a request has 50 items
+NO_ERRORS = msgspec.Raw(b"null")
+"""Errors beside data are noticed, and built only where they are read: they can be of any size."""
+_NOTHING = frozenset({b"null", b"[]", b"{}", b'""', b"false", b"0"})
 _POSITION = re.compile(r"\[?(\d{1,9})\]?(?:\.|$)", re.ASCII)
 
 
@@ -65,6 +68,11 @@ class Problem:
             if match and int(match[1]) < count:
                 words[int(match[1])] = text
         return words
+
+
+def says_something(errors: msgspec.Raw) -> bool:
+    """Whether the errors beside data are any."""
+    return bytes(errors) not in _NOTHING
 
 
 def read_problems(body: bytes) -> list[Problem]:
