@@ -15,7 +15,9 @@ from benchmarks.memory import measure_memory
 from benchmarks.pure import measure_decoding, measure_import
 from benchmarks.quota import count_refusals, draw_quota, run_all
 from benchmarks.report import line, write_json
+from benchmarks.service import measure_service
 from benchmarks.sharing import measure_sharing
+from benchmarks.stores import measure_stores
 from benchmarks.syncing import measure_syncing
 from benchmarks.writing import measure_writing
 
@@ -31,6 +33,8 @@ _MEASUREMENTS = (
     measure_coalescing,
     measure_consistency,
     measure_sharing,
+    measure_stores,
+    measure_service,
 )
 _FOLDER = Path(__file__).parent
 

@@ -13,6 +13,8 @@ class RetryBudget:
         spent: how many are missing.
     """
 
+    __slots__ = ("spent",)
+
     def __init__(self) -> None:
         self.spent = 0
 

@@ -120,7 +120,7 @@ class LeasedQuota(LocalQuota):
         self.sharing = True
         self._share = share
         self._max_concurrent = max_concurrent
-        self._slots = LeasedSlots()
+        self._slots = LeasedSlots(max_concurrent)
         self._grant = Grant(window=0)
         self._unused = 0
         self._leased = 0
@@ -209,7 +209,8 @@ class LeasedQuota(LocalQuota):
         if self._is_urgent:
             return 0.0
         in_hand = self._in_hand(now)
-        slots_due = self._slots.due(now, self._in_flight, waiting if in_hand else 0)
+        may_go = max(self._closed(now), self._paused_until)
+        slots_due = self._slots.due(now, self._in_flight, waiting if in_hand else 0, may_go)
         is_low = self._started > 0 and in_hand <= self._leased // 2
         if (waiting and not in_hand) or (in_hand and is_low):
             return min(slots_due, max(0.0, self._closed(now) - now, self._ask_at - now))
@@ -266,11 +267,7 @@ class LeasedQuota(LocalQuota):
         self._unused += grant.granted
         self._leased = self._unused
         self._slots.granted(
-            now,
-            self._reported_at,
-            grant.slots,
-            wanted=report.slots,
-            in_flight=report.in_flight,
+            self._reported_at, grant.slots, wanted=report.slots, in_flight=report.in_flight
         )
         # The answer took its time: counted from the report on, nothing ends too late.
         self._valid_until = self._reported_at + grant.valid
@@ -301,9 +298,8 @@ class LeasedQuota(LocalQuota):
 
     def _wanted_slots(self, now: float, waiting: int) -> int:
         """As many as there are requests that could go; at least one for who sends now and then."""
-        could_go = waiting if self._closed(now) <= now else 0
-        least = 1 if self._started else 0
-        return min(self._max_concurrent, max(self._in_flight + could_go, least))
+        could_go = waiting if max(self._closed(now), self._paused_until) <= now else 0
+        return max(self._slots.wanted(self._in_flight, could_go), 1 if self._started else 0)
 
     def _is_spent(self, now: float) -> bool:
         """Whether nothing is left of the window, whatever was leased of it."""

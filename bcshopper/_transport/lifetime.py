@@ -36,7 +36,7 @@ class Lifetime:
         self._quota = quota
         self._tasks: set[asyncio.Task[Any]] = set()
         self._scopes: set[asyncio.Timeout] = set()
-        self._scope_ended = asyncio.Event()
+        self._scope_ended: asyncio.Event | None = None  # only a session that closes needs it
 
     def enter(self) -> QuotaGate:
         """The gate for a request.
@@ -66,7 +66,8 @@ class Lifetime:
             raise
         finally:
             self._scopes.discard(scope)
-            self._scope_ended.set()
+            if self._scope_ended is not None:
+                self._scope_ended.set()
 
     def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Start a task that the session knows of, so that closing can wait for it.
@@ -81,12 +82,13 @@ class Lifetime:
     async def aclose(self) -> None:
         """Give up what is in flight or waiting, wait for it to end, and let go of the network."""
         self.closed = True
+        ended = self._scope_ended = self._scope_ended or asyncio.Event()
         for scope in self._scopes:
             scope.reschedule(-1.0)
         try:
             while self._scopes:
-                self._scope_ended.clear()
-                await self._scope_ended.wait()
+                ended.clear()
+                await ended.wait()
             await asyncio.gather(*self._tasks, return_exceptions=True)
         finally:
             try:

@@ -35,6 +35,8 @@ class Tally:
         at_gate: requests that wait to be let through.
     """
 
+    __slots__ = ("_waits_until", "at_gate", "stats")
+
     def __init__(self) -> None:
         self.stats = SessionStats()
         self.at_gate = 0

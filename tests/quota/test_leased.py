@@ -31,14 +31,14 @@ class AnySlots(LeasedSlots):
     def usable(self, now):
         return 1000
 
-    def due(self, now, in_flight, waiting):
+    def due(self, *_):
         return math.inf
 
 
 def leasing(*grants, now=0.0, waiting=10, slots=AnySlots):
     """A process that has had these grants."""
     state = LeasedQuota(1.0, 100, uniform=lambda low, high: high)
-    state._slots = slots()
+    state._slots = slots(100)
     for each in grants:
         state.granted(now, state.report(now, waiting), each)
     return state
@@ -360,10 +360,35 @@ def test_asking_for_slots_in_vain_happens_less_often():
     assert pauses[-1] <= LEASE / 3
 
 
-def test_where_a_window_is_spent_nobody_asks_for_slots():
-    """What could not go does not count."""
+def test_where_nothing_may_go_nobody_asks_for_slots():
+    """What could not go does not count, in a window that is spent or in a pause."""
     state = leasing(grant(left=0, closed=15.25), slots=LeasedSlots)
     assert state.report(0.1, 5).slots == 0
+    state = leasing(grant(20, slots=5), slots=LeasedSlots)
+    go(state, 1)
+    state.finished(0.0, 0.0, 503, None, 20.0)
+    report = state.report(0.0, 5)
+    assert report.slots == 1  # in case that one is sent now and then
+    state.granted(0.0, report, grant(slots=0, pause=20.0, closed=20.0))
+    assert state.due(0.1, 5) >= 2.0  # to give quota back
+    assert state.due(20.0, 5) == 0
+
+
+def test_who_has_all_slots_asks_for_no_more():
+    """However many wait for them."""
+    state = leasing(grant(500, slots=100), waiting=300, slots=LeasedSlots)
+    go(state, 100, policy=QuotaPolicy(max_concurrent=100))
+    assert state.due(0.0, 200) >= LEASE / 4
+
+
+def test_who_wants_more_than_before_asks_soon():
+    """A burst after a quiet time does not wait until the lease is renewed."""
+    state, now = leasing(slots=LeasedSlots), 0.0
+    for _ in range(9):
+        state.granted(now, state.report(now, 1), grant(9, slots=1))
+        now += 0.3
+    go(state, 1, now - 0.1)
+    assert state.due(now - 0.1, 9) == 0
 
 
 def test_without_redis_a_process_uses_its_part_of_everything():

@@ -5,8 +5,9 @@ import asyncio
 import pytest
 
 from bcshopper import QuotaPolicy, RetryPolicy
-from bcshopper.sandbox import Fault, Rules
-from tests.quota.test_shared import end, keys, processes, server  # noqa: F401 - fixtures
+from bcshopper.sandbox import Fault, Rules, Sandbox
+from tests.quota.test_shared import REDIS, end, keys, processes, server  # noqa: F401 - fixtures
+from tests.quota.worker import Workers
 
 pytestmark = pytest.mark.thousands
 
@@ -108,3 +109,50 @@ async def test_a_long_request_keeps_its_slot(server, keys):  # noqa: F811
         await group.work(30)
         assert set(group.sandbox.record.statuses) <= {200, None}
         assert group.sandbox.record.peak == 10
+
+
+# -- with real processes, on the server's own clock
+
+
+async def until(sandbox, number):
+    """So many requests have come."""
+    while sum(sandbox.record.counts.values()) < number:  # noqa: ASYNC110 - polled
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.real_time
+@pytest.mark.parametrize("number", [2000, pytest.param(20_000, marks=pytest.mark.long)])
+async def test_four_real_processes_share_the_slots(number, server, keys):  # noqa: F811
+    """A server that refuses the 11th request at once refuses none of so many."""
+    asyncio.get_running_loop().set_debug(False)  # the server has to keep up
+    async with Sandbox(rules=TAKES_TEN) as sandbox:
+        sandbox.faults.rule(Fault.slow(0.01, jitter=0.01))
+        keys(sandbox.url, sandbox.store_hash)
+        async with Workers(sandbox, 4, shared=REDIS) as workers:
+            await until(sandbox, number)
+            refused = sandbox.record.statuses[429]
+            counted = await workers.finish()
+        assert refused == 0  # in the end, they give up requests that the server is still at
+        assert sum(c["asked"] for c in counted) < len(sandbox.record.requests)
+
+
+@pytest.mark.real_time
+async def test_the_slots_of_a_killed_process_come_back(server, keys):  # noqa: F811
+    """`kill -9`: two seconds later, the other three have all ten, and still none is refused."""
+    asyncio.get_running_loop().set_debug(False)  # the server has to keep up
+    async with Sandbox(rules=TAKES_TEN) as sandbox:
+        sandbox.faults.rule(Fault.slow(0.1, jitter=0.1))
+        keys(sandbox.url, sandbox.store_hash)
+        async with Workers(sandbox, 4, shared=REDIS) as workers:
+            await asyncio.sleep(1.0)
+            workers.processes[0].kill()
+            await asyncio.sleep(2.0)
+            peaks = []
+            for _ in range(50):
+                peaks.append(sandbox.record.in_flight)
+                await asyncio.sleep(0.02)
+            refused = sandbox.record.statuses[429]
+            await workers.finish()
+        assert refused == 0
+        assert max(peaks) == 10
+        assert sum(peaks) >= 0.8 * 10 * len(peaks)
