@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing, suppress
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 import attrs
 
 from bcshopper._batch import MAX_PER_WRITE
-from bcshopper._cli._job import RESULTS, Recorder, Writing, say_time
-from bcshopper._cli._journal import Item, Journal
-from bcshopper._cli._output import Rows
-from bcshopper._cli._progress import working
-from bcshopper._cli._runner import CommandError, Exit, run
+from bcshopper._cli._job import Change, make_sure, say_plan, say_time
+from bcshopper._cli._journal import Journal
+from bcshopper._cli._output import Output
+from bcshopper._cli._recorder import Recorder
+from bcshopper._cli._runner import CommandError, Exit
 from bcshopper._cli._settings import Settings
-from bcshopper._cli._terminal import log_response, say
+from bcshopper._cli._source import CUSTOMER_IDS, PROFILE_IDS
+from bcshopper._cli._terminal import say
 from bcshopper._models import Segment
 from bcshopper._outcomes import BatchReport, Outcome, Status, SyncPlan
 from bcshopper._segments import run_of_sync
@@ -30,19 +31,6 @@ from bcshopper.errors import (
 )
 
 T = TypeVar("T")
-Tell: TypeAlias = Callable[[Iterable[Outcome[Any]]], None]
-
-_BY_THIS_JOB = frozenset({Status.ADDED, Status.REMOVED})
-
-
-def ask_store(settings: Settings, call: Callable[[Session], Coroutine[Any, Any, T]]) -> T:
-    """Run a call in a session of its own."""
-
-    async def job() -> T:
-        async with settings.session(log_response) as session:
-            return await call(session)
-
-    return run(job())
 
 
 async def find_segment(session: Session, name: str) -> Segment:
@@ -60,61 +48,50 @@ async def find_segment(session: Session, name: str) -> Segment:
     )
 
 
-class Membership:
-    """Puts ids into a segment, or takes them out, with a method of `SegmentMembers`.
+class Membership(Change):
+    """Puts ids into a segment, or takes them out.
 
-    Its `ask` and `work` are for `write`.
+    Args:
+        verb: which of these.
+        name: the segment's id or name.
+        profiles: whether the ids are those of profiles, not of customers.
     """
 
-    def __init__(self, name: str, verb: str) -> None:
-        self._name = name
-        self._verb = verb
+    def __init__(self, verb: Any, name: str, *, profiles: bool = False, asks: bool = False) -> None:
+        kind = PROFILE_IDS if profiles else CUSTOMER_IDS
+        super().__init__(verb, kind, what=name, asks=asks)
+        self._method = verb if profiles else f"{verb}_customers"
         self._segment: Segment | None = None
 
-    def ask(self, settings: Settings, journal: Journal, count: int) -> None:
+    def prepare(self, settings: Settings, journal: Journal, count: int) -> None:
         """Find the segment."""
-        del journal, count
-        self._segment = ask_store(settings, lambda session: find_segment(session, self._name))
+        del count
+        self._segment = settings.ask(lambda session: find_segment(session, self.what))
+        journal.expect(())
 
-    async def work(self, job: Writing, rows: Rows) -> None:
-        """Do it; each id is told once."""
-        journal, seen = job.journal, set[Item]()
-        earlier = {outcome.item: outcome for outcome in journal.outcomes(_BY_THIS_JOB)}
+    def show_plan(
+        self, settings: Settings, journal: Journal, output: Output, *, every: bool
+    ) -> None:
+        """Say how many requests it takes at most: who has a profile is known only by asking."""
+        del output, every
+        settings.ask(lambda session: find_segment(session, self.what))
+        count = journal.open_count
+        kinds = {"add": 1, "add_customers": 3, "remove": 1, "remove_customers": 2}[self._method]
+        requests = kinds * -(-count // MAX_PER_WRITE)
+        say_plan(f"{self.verb} {self.what}", count, requests, settings, most="at most ")
 
-        def show(outcomes: Sequence[Outcome[Any]]) -> None:
-            job.summary.add(outcomes)
-            work.print(rows, outcomes)
-
-        def settled(outcome: Outcome[Any]) -> Outcome[Any]:
-            # What an earlier run did is this job's, though this run finds nothing to do.
-            if outcome.status not in {Status.REJECTED, Status.UNKNOWN} and outcome.item in earlier:
-                return earlier[outcome.item]
-            if outcome.status is Status.NOT_SENT and journal.is_resumed:
-                return attrs.evolve(outcome, status=Status.UNKNOWN)
-            return outcome
-
-        def tell_once(outcomes: Iterable[Outcome[Any]]) -> None:
-            new = [settled(outcome) for outcome in outcomes if outcome.item not in seen]
-            seen.update(outcome.item for outcome in new)
-            recorder.add(new)
-
-        recorder = Recorder(journal, show)
-        async with working(job.verb, journal.total, job.settings, job.terminal) as work:
-            work.pace.resume(len(earlier))
-            try:
-                if next(journal.untold(), None) is None:
-                    show(list(journal.outcomes(RESULTS)))
-                else:
-                    await recorder.run(self._change(work.session, journal, tell_once))
-            finally:
-                job.summary.end(work.session.stats)
-
-    async def _change(self, session: Session, journal: Journal, tell: Tell) -> AsyncGenerator[None]:
-        """Tells all outcomes, however it ends, and yields now and then."""
+    async def run(self, session: Session, recorder: Recorder) -> AsyncGenerator[Any]:
+        """Do it, with a method of `SegmentMembers`."""
         assert self._segment is not None  # noqa: S101 - it was found
-        change = getattr(session.segments.members(self._segment.id), self._verb)
+        journal = recorder.journal
+        journal.rewind()
+        change = getattr(session.segments.members(self._segment.id), self._method)
+
+        def tell(outcomes: Iterable[Outcome[Any]]) -> None:
+            recorder.add(_doubted(outcome, journal) for outcome in outcomes)
+
         try:
-            report = await change(journal.given(), check=False)
+            report = await change(list(journal.open_ids()), check=False)
         except (asyncio.CancelledError, BCShopperError) as error:
             tell(BatchReport.from_exception(error) or ())
             raise
@@ -123,6 +100,13 @@ class Membership:
         for outcome in report:
             if isinstance(outcome.error, AuthenticationError | PermissionDeniedError):
                 raise outcome.error
+
+
+def _doubted(outcome: Outcome[Any], journal: Journal) -> Outcome[Any]:
+    """What this run has not sent may have been sent by an earlier one."""
+    if outcome.status is Status.NOT_SENT and journal.is_resumed:
+        return attrs.evolve(outcome, status=Status.UNKNOWN)
+    return outcome
 
 
 class Sync(Membership):
@@ -135,50 +119,45 @@ class Sync(Membership):
         name: the segment's id or name.
         max_removed: the fraction of its members that may be removed.
         makes: whether to create it if there is none.
-        confirm: asks whether to go on; None: nobody is asked.
+        asks: whether somebody is asked before it is changed.
     """
 
-    def __init__(
-        self,
-        name: str,
-        max_removed: float,
-        *,
-        makes: bool,
-        confirm: Callable[[str, Settings], None] | None,
-    ) -> None:
-        super().__init__(name, "sync")
+    starts_over = True
+
+    def __init__(self, name: str, max_removed: float, *, makes: bool, asks: bool) -> None:
+        super().__init__("sync", name, asks=asks)
         self._max_removed = max_removed
         self._makes = makes
-        self._confirm = confirm
 
-    def ask(self, settings: Settings, journal: Journal, count: int) -> None:
+    def prepare(self, settings: Settings, journal: Journal, count: int) -> None:
         """Tell the plan, and ask whether to go on."""
         del count
-        plan = self.show_plan("sync", settings, journal)
-        if self._confirm and (plan.to_add or plan.to_remove):
-            self._confirm(f"Change segment {self._name} so", settings)
+        plan = self._tell_plan(settings, journal)
+        if self.asks and (plan.to_add or plan.to_remove):
+            make_sure(f"Change segment {self.what} so", settings)
         journal.expect(plan.to_remove)
 
     def show_plan(
-        self, _: str, settings: Settings, journal: Journal, *__: Any, **___: Any
-    ) -> SyncPlan:
-        """Read what is there, and tell what would be done.
+        self, settings: Settings, journal: Journal, output: Output, *, every: bool
+    ) -> None:
+        """Read what is there, and tell what would be done."""
+        del output, every
+        self._tell_plan(settings, journal)
 
-        Raises:
-            CommandError: too many would be removed, or there is no such segment.
-        """
+    def _tell_plan(self, settings: Settings, journal: Journal) -> SyncPlan:
+        """Raises `CommandError` if too many would be removed, or there is no such segment."""
 
         async def read(session: Session) -> SyncPlan:
             plan = await self._plan(session, journal)
             # What was read for the plan is read again to do it.
             return attrs.evolve(plan, requests=plan.requests + session.stats.requests)
 
-        plan = ask_store(settings, read)
+        plan = settings.ask(read)
         create, add, remove = map(len, (plan.to_create, plan.to_add, plan.to_remove))
         is_new = "" if self._segment else " (to be created)"
         made = f", {create:,} profiles to be created" if create else ""
         say(
-            f"{self._name}{is_new}: +{add:,} -{remove:,} ={plan.unchanged:,}{made}; "
+            f"{self.what}{is_new}: +{add:,} -{remove:,} ={plan.unchanged:,}{made}; "
             f"{plan.requests:,} requests",
             create=create, add=add, remove=remove, unchanged=plan.unchanged,
             requests=plan.requests,
@@ -194,7 +173,7 @@ class Sync(Membership):
 
     async def _plan(self, session: Session, journal: Journal) -> SyncPlan:
         try:
-            self._segment = await find_segment(session, self._name)
+            self._segment = await find_segment(session, self.what)
         except CommandError:
             if not self._makes:
                 raise
@@ -205,8 +184,24 @@ class Sync(Membership):
             return SyncPlan(lacking, ids, (), 0, requests)
         return await session.segments.members(self._segment.id).plan(journal.given())
 
-    async def _change(self, session: Session, journal: Journal, tell: Tell) -> AsyncGenerator[None]:
-        segment = self._segment or await session.segments.ensure(self._name)
+    async def run(self, session: Session, recorder: Recorder) -> AsyncGenerator[Any]:
+        """Each is told once, and what an earlier run did is this job's."""
+        journal, seen = recorder.journal, set[int]()
+        earlier = {
+            outcome.item: outcome for outcome in journal.outcomes({Status.ADDED, Status.REMOVED})
+        }
+
+        def settled(outcome: Outcome[int]) -> Outcome[int]:
+            if outcome.status not in {Status.REJECTED, Status.UNKNOWN} and outcome.item in earlier:
+                return earlier[outcome.item]
+            return _doubted(outcome, journal)
+
+        def tell(outcomes: Iterable[Outcome[int]]) -> None:
+            new = [settled(outcome) for outcome in outcomes if outcome.item not in seen]
+            seen.update(outcome.item for outcome in new)
+            recorder.add(new)
+
+        segment = self._segment or await session.segments.ensure(self.what)
         sync = run_of_sync(session.segments.members(segment.id), journal.given())
         failure = None
         try:
@@ -222,4 +217,5 @@ class Sync(Membership):
             tell(journal.outcomes({Status.REMOVED}))
         if failure is not None:
             raise failure
-        tell(Outcome(item, Status.REMOVED) for item, _ in journal.untold())
+        journal.rewind()
+        tell(Outcome(item, Status.REMOVED) for item in list(journal.open_ids()))

@@ -252,14 +252,14 @@ class Output:
 
     @classmethod
     def choose(
-        cls, fmt: Format | None = None, path: str | None = None, fields: Sequence[str] = ()
+        cls, fmt: Format | None = None, path: str | None = None, fields: str | None = None
     ) -> Output:
-        """There, in this format or else the one that suits the place."""
+        """There, in this format or else the one that suits the place, and with these columns."""
         path = None if path == "-" else path
-        if path is not None:
-            return cls(fmt or format_of(path) or "jsonl", path, fields)
-        suits: Format = "table" if _standard_output().isatty() else "jsonl"
-        return cls(fmt or suits, None, fields)
+        names = () if fields is None else [name.strip() for name in fields.split(",")]
+        if path is None and _standard_output().isatty():
+            return cls(fmt or "table", path, names)
+        return cls(fmt or format_of(path or "") or "jsonl", path, names)
 
     @property
     def is_read_now(self) -> bool:

@@ -13,6 +13,7 @@ import click
 import msgspec
 
 from bcshopper._cli._files import whole_file
+from bcshopper._cli._settings import SANDBOX
 from bcshopper._cli._terminal import say
 from bcshopper.errors import InvalidInputError
 from bcshopper.sandbox import Sandbox
@@ -21,7 +22,14 @@ from bcshopper.sandbox._seed import dump
 from bcshopper.sandbox._webhooks import SECRET
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
+_COUNT = click.IntRange(min=0)
 _OPTIONS = (
+    click.option(
+        "--port", default=8080, show_default=True, type=click.IntRange(0, 65535),
+        help="0 picks a free one.",
+    ),
+    click.option("--customers", default=SANDBOX["customers"], show_default=True, type=_COUNT),
+    click.option("--profiles", default=SANDBOX["profiles"], show_default=True, type=_COUNT),
     click.option("--quota", type=int, help="Requests per window."),
     click.option("--window", type=float, help="Seconds that a window of the quota lasts."),
     click.option("--latency", type=float, help="Seconds that every answer takes longer."),
@@ -43,7 +51,7 @@ _OPTIONS = (
 
 
 def serve_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of a served sandbox, but for its port and its size."""
+    """Give a command the options of a served sandbox."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command

@@ -7,17 +7,17 @@ import shlex
 import stat
 import subprocess
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 import click
 from yarl import URL
 
-from bcshopper._cli._runner import CommandError, Exit
-from bcshopper._cli._terminal import warn
+from bcshopper._cli._runner import CommandError, Exit, run
+from bcshopper._cli._terminal import log_response, warn
 from bcshopper._quota import QuotaPolicy
 from bcshopper._secret import Secret
 from bcshopper._session import DEFAULT_BASE_URL, Session
@@ -25,6 +25,8 @@ from bcshopper._transport import RetryPolicy
 from bcshopper.errors import InvalidInputError
 from bcshopper.events import Event
 from bcshopper.sandbox import Sandbox
+
+T = TypeVar("T")
 
 CONFIG_FILE = Path(click.get_app_dir("bcshopper")) / "config.toml"
 SANDBOX = {"customers": 1000, "profiles": 100}
@@ -76,6 +78,15 @@ class Settings:
             return Session(store, token, base_url=url, on_event=on_event, **self.limits)
         except InvalidInputError as error:
             raise CredentialsError(str(error)) from None
+
+    def ask(self, call: Callable[[Session], Coroutine[Any, Any, T]]) -> T:
+        """Run a call in a session of its own."""
+
+        async def job() -> T:
+            async with self.session(log_response) as session:
+                return await call(session)
+
+        return run(job())
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 
 from bcshopper._cli._files import whole_file
+from bcshopper._cli._terminal import say
 from bcshopper._outcomes import GOOD, Outcome, Status
 from bcshopper._transport import SessionStats
 from bcshopper.errors import TransportError
@@ -129,10 +130,15 @@ class Summary:
             lines += told
         return lines
 
-    def write(self, path: Path) -> None:
-        """Write it as JSON, whole or not at all."""
-        with whole_file(path) as file:
-            file.write(json.dumps(self.as_dict(), indent=2).encode() + b"\n")
+    def report(self, path: Path | None, **told: Any) -> None:
+        """If there was any work, say it, and write it there as JSON, whole or not at all."""
+        if not self.ended:
+            return
+        for line in self.lines(**told):
+            say(line)
+        if path is not None:
+            with whole_file(path) as file:
+                file.write(json.dumps(self.as_dict(), indent=2).encode() + b"\n")
 
 
 def _name(status: Status) -> str:
