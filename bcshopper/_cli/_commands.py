@@ -12,8 +12,7 @@ from click.shell_completion import get_completion_class
 
 from bcshopper._cli import _options as options
 from bcshopper._cli._config import add_profile, list_accounts
-from bcshopper._cli._demo import run_demo
-from bcshopper._cli._doctor import examine, show_json, show_line
+from bcshopper._cli._doctor import examine
 from bcshopper._cli._files import check_distinct
 from bcshopper._cli._input import Ids
 from bcshopper._cli._job import chunks
@@ -23,8 +22,8 @@ from bcshopper._cli._output import CUSTOMERS, LOOKUPS, PROFILES, QUOTAS, Columns
 from bcshopper._cli._pace import clock
 from bcshopper._cli._progress import working
 from bcshopper._cli._runner import Exit, end_with, run
-from bcshopper._cli._serve import serve, serve_options
-from bcshopper._cli._settings import CONFIG_FILE, Settings
+from bcshopper._cli._sandbox import run_demo, serve
+from bcshopper._cli._settings import CONFIG_FILE, SANDBOX, Settings
 from bcshopper._cli._source import CUSTOMER_IDS
 from bcshopper._cli._terminal import Terminal, fail, say
 from bcshopper._listing import MAX_LIMIT, Paginator
@@ -219,7 +218,7 @@ def show(file: Path, *, failed: bool) -> None:
 def doctor(context: Context, *, as_json: bool) -> None:
     """Check token, scope, plan, quota, clock, speed and Redis, and say what to do."""
     context.options.setdefault("retries", 0)
-    if code := run(examine(context.settings, show_json if as_json else show_line)):
+    if code := run(examine(context.settings, as_json=as_json)):
         end_with(Exit(code))
 
 
@@ -260,7 +259,25 @@ def demo(context: Context, *, customers: int) -> None:
         "bcshopper sandbox --state store.json --webhooks http://127.0.0.1:8081/webhooks",
     )
 )
-@serve_options
+@click.option(
+    "--port", default=8080, show_default=True, type=click.IntRange(0, 65535),
+    help="0 picks a free one.",
+)  # fmt: skip
+@click.option("--customers", default=SANDBOX["customers"], show_default=True, type=options.COUNT)
+@click.option("--profiles", default=SANDBOX["profiles"], show_default=True, type=options.COUNT)
+@click.option("--quota", type=int, help="Requests per window.")
+@click.option("--window", type=float, help="Seconds that a window of the quota lasts.")
+@click.option("--latency", type=float, help="Seconds that every answer takes longer.")
+@click.option("--fault", "faults", multiple=True, metavar="JSON", help="What is to go wrong.")
+@click.option("--rules", metavar="JSON", help="How the store behaves otherwise.")
+@click.option("--seed-file", type=options.PATH, help="What the store holds besides, as JSON.")
+@click.option(
+    "--state", type=options.PATH,
+    help="Keep the store there when it ends, and go on with it if it is there.",
+)  # fmt: skip
+@click.option("--webhooks", metavar="URL", help="Send webhooks of customers there.")
+@click.option("--secret", envvar="WEBHOOK_SECRET", metavar="BASE64", help="What signs them.")
+@click.option("--no-admin", is_flag=True, help="Without the page and its API.")
 def sandbox(**given: Any) -> None:
     """Serve an embedded store until interrupted; see its page at /_sandbox/."""
     run(serve(**given))

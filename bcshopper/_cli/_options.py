@@ -16,7 +16,7 @@ import click
 from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
-from bcshopper._cli._formats import FORMATS
+from bcshopper._cli._files import FORMATS
 from bcshopper._cli._input import Ids
 from bcshopper._cli._output import Output
 from bcshopper._cli._runner import failures_in_words
@@ -27,6 +27,7 @@ Function: TypeAlias = Callable[..., None]
 Decorator: TypeAlias = Callable[[Function], Function]
 
 FILE = click.Path(allow_dash=True)
+COUNT = click.IntRange(min=0)
 PATH = click.Path(dir_okay=False, path_type=Path)
 
 

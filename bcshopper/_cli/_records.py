@@ -17,7 +17,7 @@ import click
 import ijson  # type: ignore[import-untyped]
 import msgspec
 
-from bcshopper._cli._formats import DELIMITERS, Format, format_of
+from bcshopper._cli._files import DELIMITERS, Format, format_of
 from bcshopper._cli._source import IdKind, Numbered, Source, Stream
 from bcshopper._cli._terminal import say
 from bcshopper.errors import InvalidInputError
