@@ -6,11 +6,11 @@ import re
 import pytest
 
 from bcshopper import QuotaPolicy
-from bcshopper._cli._commands import print_pages
 from bcshopper._cli._job import Writing
 from bcshopper._cli._journal import Job, Journal
 from bcshopper._cli._output import OUTCOMES, PROFILES, Output
 from bcshopper._cli._profiles import Create
+from bcshopper._cli._reading import print_pages
 from bcshopper._cli._settings import Settings
 from bcshopper._cli._summary import Summary
 from bcshopper._cli._terminal import Terminal

@@ -14,8 +14,6 @@ def main() -> None:
     signals.own()
     try:
         # the extra may be missing
-        # these add their commands
-        from bcshopper._cli import _profiles, _segments  # noqa: PLC0415
         from bcshopper._cli._commands import run_command  # noqa: PLC0415
 
         code = run_command(sys.argv[1:])

@@ -157,7 +157,7 @@ class Writing:
         """Tell what became of the ids that a run did not come to, because something stopped it."""
         unsent = stop if isinstance(stop, BCShopperError) else BCShopperError(UNSENT)
         why = {Status.NOT_SENT: unsent, Status.UNKNOWN: BCShopperError(_SENT_EARLIER)}
-        failure = None
+        failure, self.summary.ended = None, True
         for some in chunks(self.journal.untold(why), MOST_UNRECORDED):
             self.summary.add(some)
             try:

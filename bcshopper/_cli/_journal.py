@@ -96,6 +96,7 @@ class Journal:
         self._path = path
         self._lock = threading.Lock()
         self._run = time.time_ns()  # marks what this run records
+        self._lost = set[Item]()  # outcomes came, and could not be recorded
         self._doubtful = self._cursor = self._told_to = 0  # positions
         self._clock = datetime.now(UTC)
         self._made_file = path is not None and not os.path.exists(path)  # noqa: PTH110
@@ -268,6 +269,8 @@ class Journal:
         """
         where = f"run IS NOT ? AND (position > ? OR {_OPEN})"
         for position, outcome in self._outcomes(where, (self._run, self._told_to)):
+            if outcome.item in self._lost:
+                continue
             is_new = position > self._doubtful
             became = Status.NOT_SENT if is_new else Status.UNKNOWN
             is_open = outcome.status in {Status.NOT_SENT, Status.UNKNOWN}
@@ -338,10 +341,12 @@ class Journal:
             created_at = None if outcome.profile is None else outcome.profile.created_at
             if outcome.status is Status.CREATED and created_at is not None:
                 self._clock = created_at
+        self._lost.update(outcome.item for outcome in outcomes)  # until they are in
         with self._lock, self._transaction():
             self._db.executemany(_RECORD, map(self._row, outcomes))
             note = (*self.pace(), time.time())
             self._db.execute("UPDATE job SET rate = ?, seconds_left = ?, noted = ?", note)
+        self._lost.difference_update(outcome.item for outcome in outcomes)
 
     def _row(self, outcome: Outcome[Item]) -> tuple[Any, ...]:
         error = None if outcome.error is None else str(outcome.error)

@@ -15,13 +15,13 @@ import click
 
 from bcshopper._batch import MAX_PER_WRITE
 from bcshopper._cli import _options as options
-from bcshopper._cli._commands import ask_page, bcshopper
 from bcshopper._cli._input import Ids
 from bcshopper._cli._job import Change, chunks, make_sure, write
 from bcshopper._cli._journal import Item, Job, Journal
 from bcshopper._cli._options import Context, command
 from bcshopper._cli._output import REQUESTS, Output
 from bcshopper._cli._progress import working
+from bcshopper._cli._reading import ask_page, bcshopper
 from bcshopper._cli._recorder import Recorder
 from bcshopper._cli._runner import run
 from bcshopper._cli._settings import Settings

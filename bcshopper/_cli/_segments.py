@@ -13,12 +13,12 @@ import click
 
 from bcshopper._batch import MAX_PER_WRITE
 from bcshopper._cli import _options as options
-from bcshopper._cli._commands import bcshopper, print_list
 from bcshopper._cli._input import Ids
 from bcshopper._cli._job import Change, Verb, make_sure, say_plan, say_time, write
 from bcshopper._cli._journal import Journal
 from bcshopper._cli._options import Context, command, examples
 from bcshopper._cli._output import PROFILES, SEGMENTS, Output
+from bcshopper._cli._reading import bcshopper, print_list
 from bcshopper._cli._recorder import Recorder
 from bcshopper._cli._runner import CommandError, Exit
 from bcshopper._cli._settings import Settings
@@ -82,7 +82,7 @@ class Membership(Change):
         count = journal.open_count
         kinds = {"add": 1, "add_customers": 3, "remove": 1, "remove_customers": 2}[self._method]
         requests = kinds * -(-count // MAX_PER_WRITE)
-        say_plan(f"{self.verb} {self.what}", count, requests, settings, most="at most ")
+        say_plan(f"{self.verb} {self.what}", count, requests, settings, most="up to ")
 
     async def run(self, session: Session, recorder: Recorder) -> AsyncGenerator[Any]:
         """Do it, with a method of `SegmentMembers`."""
