@@ -117,7 +117,7 @@ def demo(context: Context, *, customers: int) -> None:
 @bcshopper.command(
     **examples(
         "bcshopper sandbox --port 0 --customers 100000",
-        "bcshopper sandbox --quota 150 --fault 'cut applied=true method=POST nth=3'",
+        'bcshopper sandbox --quota 150 --fault \'{"fault": {"kind": "cut"}}\'',
         "bcshopper sandbox --state store.json --webhooks http://127.0.0.1:8081/webhooks",
     )
 )
