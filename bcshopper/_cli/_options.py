@@ -107,7 +107,7 @@ class Command(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Its own in full."""
-        own = [*self._own, *filter(None, [self.get_help_option(ctx)])]
+        own = [p for p in [*self._own, self.get_help_option(ctx)] if isinstance(p, click.Option)]
         with formatter.section("Options"):
             formatter.write_dl([record for p in own if (record := p.get_help_record(ctx))])
         with formatter.section("Global options, as bcshopper --help explains them"):

@@ -18,6 +18,7 @@ from bcshopper._transport import SessionStats
 from bcshopper.errors import TransportError
 
 _SHOWN_REASONS = 3
+_TOLD = 0.05  # seconds of waiting: less would be shown as none
 _ALWAYS = {
     "create": {Status.CREATED, Status.EXISTS},
     "delete": {Status.DELETED},
@@ -117,8 +118,9 @@ class Summary:
         )
         stats = self._stats
         work = f"{stats.requests:,} requests, {stats.retries:,} retries, {self._seconds:,.1f} s"
-        waited = f"of which {stats.quota_seconds:,.1f} s waiting for quota"
-        lines = [f"{self.verb}: {counts}; {work}, {waited}"]
+        seconds = stats.quota_seconds
+        waited = f", of which {seconds:,.1f} s waiting for quota" if seconds >= _TOLD else ""
+        lines = [f"{self.verb}: {counts}; {work}{waited}"]
         if self.skipped:
             lines.append(f"{self.skipped:,} bad lines were skipped")
         if self.failed:
