@@ -29,7 +29,7 @@ _APPLICATION_ID = 0x62637368
 _FORMAT = 4
 _CACHE_KIB = 32 * 1024
 _PATIENCE = 30.0  # seconds; whoever looks into the file is soon done
-_BLOCK = 1000
+BLOCK = 1000
 
 _TABLES = """
 CREATE TABLE job (
@@ -191,7 +191,7 @@ class Journal:
             newest = "SELECT at FROM taken ORDER BY last DESC LIMIT 1"
             newest = self._value(f"SELECT ifnull(({newest}), started) FROM job")  # noqa: S608
             self._clock = datetime.fromisoformat(newest)
-            self._doubtful = self._last_taken()
+            self._doubtful = self._value("SELECT ifnull(max(last), 0) FROM taken")
             return
         with self._lock, self._transaction():
             for statement in _TABLES.split(";"):
@@ -285,7 +285,7 @@ class Journal:
             with self._lock:
                 rows = self._db.execute(
                     "SELECT position, item, status, profile_id, error FROM items "  # noqa: S608
-                    f"WHERE {where} AND position > ? ORDER BY position LIMIT {_BLOCK}",
+                    f"WHERE {where} AND position > ? ORDER BY position LIMIT {BLOCK}",
                     (*values, after),
                 ).fetchall()
             for after, item, status, profile_id, error in rows:
@@ -296,14 +296,6 @@ class Journal:
             if not rows:
                 return
 
-    def in_doubt(self) -> list[Item]:
-        """The next ids that an earlier run took and of which the result is not known, in order."""
-        with self._lock:
-            return self._read_open(self._last_taken())
-
-    def _last_taken(self) -> int:
-        return int(self._value("SELECT ifnull(max(last), 0) FROM taken"))
-
     def doubtful_since(self) -> datetime:
         """A time before which nothing was sent of what is open."""
         with self._lock:
@@ -313,27 +305,25 @@ class Journal:
             ).fetchone()
             return datetime.fromisoformat(row[0]) if row else self._clock
 
-    def rewind(self) -> None:
-        """Begin with the first open id again."""
-        self._cursor = 0
-
-    def open_ids(self) -> Iterator[Item]:
-        """The open ids from there on, in order."""
-        while items := self._peek():
-            yield from items
-
-    def _peek(self) -> list[Item]:
-        with self._lock:
-            return self._read_open()
+    def open_ids(self, *, taken: bool | None = None) -> Iterator[Item]:
+        """The open ids in order: all, or those that an earlier run has taken, or has not."""
+        doubtful = {None: "", True: "AND position <= ?", False: "AND position > ?"}[taken]
+        values = () if taken is None else (self._doubtful,)
+        return (o.item for _, o in self._outcomes(f"{_OPEN} {doubtful}", values))
 
     def take(self) -> list[Item]:
         """The next open ids, in order: from now on they may have been sent."""
         with self._lock, self._transaction():
-            items = self._read_open()
-            if items:
+            rows = self._db.execute(
+                f"SELECT position, item FROM items WHERE position > ? AND {_OPEN} "  # noqa: S608
+                f"ORDER BY position LIMIT {BLOCK}",
+                (self._cursor,),
+            ).fetchall()
+            if rows:
+                self._cursor = rows[-1][0]
                 row = (self._cursor, self._clock.isoformat())
                 self._db.execute("INSERT OR IGNORE INTO taken VALUES (?, ?)", row)
-            return items
+            return [_item(item) for _, item in rows]
 
     def record(self, outcomes: Sequence[Outcome[Item]]) -> None:
         """Keep what became of ids, which were read before or are new."""
@@ -361,16 +351,6 @@ class Journal:
             return None
         rate, seconds_left, noted = row
         return rate, max(0.0, seconds_left - (time.time() - noted))
-
-    def _read_open(self, last: int = 1 << 62) -> list[Item]:
-        rows = self._db.execute(
-            f"SELECT position, item FROM items WHERE position > ? AND position <= ? AND {_OPEN} "  # noqa: S608
-            f"ORDER BY position LIMIT {_BLOCK}",
-            (self._cursor, last),
-        ).fetchall()
-        if rows:
-            self._cursor = rows[-1][0]
-        return [_item(item) for _, item in rows]
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -17,7 +17,7 @@ from bcshopper._batch import MAX_PER_WRITE
 from bcshopper._cli import _options as options
 from bcshopper._cli._input import Ids
 from bcshopper._cli._job import Change, chunks, make_sure, write
-from bcshopper._cli._journal import Item, Job, Journal
+from bcshopper._cli._journal import BLOCK, Item, Job, Journal
 from bcshopper._cli._options import Context, command
 from bcshopper._cli._output import REQUESTS, Output
 from bcshopper._cli._progress import working
@@ -55,12 +55,11 @@ class Create(Change):
 
     def plan(self, settings: Settings, journal: Journal) -> Iterator[Request]:
         """Where an earlier run left doubts, the look-ups; what follows depends on them."""
-        journal.rewind()
         customers = CustomerRequests(settings.root)
-        while doubtful := journal.in_doubt():
+        for doubtful in chunks(journal.open_ids(taken=True), BLOCK):
             for group in customers.split(doubtful):
                 yield customers.find(group, 1)
-        for some in chunks(journal.open_ids(), MAX_PER_WRITE):
+        for some in chunks(journal.open_ids(taken=False), MAX_PER_WRITE):
             yield ProfileRequests(settings.root).create(some)
 
 
@@ -111,7 +110,6 @@ class Delete(Change):
 
     def plan(self, settings: Settings, journal: Journal) -> Iterator[Request]:
         """As many ids as a URL takes."""
-        journal.rewind()
         requests = ProfileRequests(settings.root)
         for some in chunks(journal.open_ids(), requests.delete_capacity):
             yield requests.delete(some)
@@ -119,7 +117,6 @@ class Delete(Change):
 
 async def _untaken(journal: Journal) -> AsyncIterator[Item]:
     """Every id that has no outcome; the journal knows before it may be sent."""
-    journal.rewind()
     while items := await asyncio.to_thread(journal.take):
         for item in items:
             yield item
@@ -132,7 +129,7 @@ async def _settle_doubts(profiles: ShopperProfiles, recorder: Recorder) -> None:
     earlier run, if it is from that run's time, and had it before otherwise.
     """
     journal = recorder.journal
-    while customers := await asyncio.to_thread(journal.in_doubt):
+    for customers in chunks(journal.open_ids(taken=True), BLOCK):
         found = {c: p for c, p in (await profiles.lookup(customers)).items() if p is not None}
         if not found:
             continue

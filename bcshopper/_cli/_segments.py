@@ -88,7 +88,6 @@ class Membership(Change):
         """Do it, with a method of `SegmentMembers`."""
         assert self._segment is not None  # noqa: S101 - it was found
         journal = recorder.journal
-        journal.rewind()
         change = getattr(session.segments.members(self._segment.id), self._method)
 
         def tell(outcomes: Iterable[Outcome[Any]]) -> None:
@@ -221,7 +220,6 @@ class Sync(Membership):
             tell(journal.outcomes({Status.REMOVED}))
         if failure is not None:
             raise failure
-        journal.rewind()
         tell(Outcome(item, Status.REMOVED) for item in list(journal.open_ids()))
 
 
