@@ -56,12 +56,10 @@ async def test_a_list_has_such_lines_too(tmp_path, capsys):
     """Although its length is known only by and by."""
     async with Sandbox(profiles=1000) as sandbox:
         sandbox.faults.rule(Fault.slow(12))
-
-        async def choose(session):
-            return session.shopper_profiles.list()
-
         with Output("jsonl", str(tmp_path / "out")).open(PROFILES) as rows:
-            await print_pages(settings(sandbox), rows, Terminal({}), choose)
+            await print_pages(
+                settings(sandbox), rows, Terminal({}), lambda s: s.shopper_profiles.list()
+            )
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "list: 0, 0 a second"
     assert re.match(r"list: 250 of 1,000, \d+ a second, \d:\d\d:\d\d left", lines[1])

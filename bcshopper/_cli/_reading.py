@@ -26,7 +26,9 @@ from bcshopper._quota import QuotaSnapshot
 from bcshopper._session import Session
 from bcshopper._version import __version__
 
-Choose: TypeAlias = Callable[[Session], Coroutine[Any, Any, Paginator[Any]]]
+Choose: TypeAlias = (
+    Callable[[Session], Paginator[Any]] | Callable[[Session], Coroutine[Any, Any, Paginator[Any]]]
+)
 
 _LOOKED_UP_AT_ONCE = 10 * MAX_LIMIT
 """Customers: enough for all requests that may be in flight."""
@@ -65,7 +67,9 @@ def print_list(context: Context, output: Output, columns: Columns, choose: Choos
 async def print_pages(settings: Settings, rows: Rows, terminal: Terminal, choose: Choose) -> None:
     """Print every item, and how far that is."""
     async with working("list", None, settings, terminal) as work:
-        async for page in (await choose(work.session)).pages():
+        chosen = choose(work.session)
+        items = chosen if isinstance(chosen, Paginator) else await chosen
+        async for page in items.pages():
             work.pace.total = page.pagination.total
             work.print(rows, page.items)
 
@@ -75,11 +79,7 @@ async def print_pages(settings: Settings, rows: Rows, terminal: Terminal, choose
 @click.option("--consistent", is_flag=True, help="Miss nothing, whatever is deleted meanwhile.")
 def list_profiles(context: Context, *, output: Output, consistent: bool) -> None:
     """List every shopper profile, oldest first."""
-
-    async def choose(session: Session) -> Paginator[Any]:
-        return session.shopper_profiles.list(consistent=consistent)
-
-    print_list(context, output, PROFILES, choose)
+    print_list(context, output, PROFILES, lambda s: s.shopper_profiles.list(consistent=consistent))
 
 
 @command(bcshopper, "bcshopper customers --modified-since 2026-01-31")
@@ -87,11 +87,9 @@ def list_profiles(context: Context, *, output: Output, consistent: bool) -> None
 @options.prints
 def customers(context: Context, *, output: Output, modified_since: datetime | None) -> None:
     """List every customer with its profile and its segments."""
-
-    async def choose(session: Session) -> Paginator[Any]:
-        return session.customers.list(modified_since=modified_since)
-
-    print_list(context, output, CUSTOMERS, choose)
+    print_list(
+        context, output, CUSTOMERS, lambda s: s.customers.list(modified_since=modified_since)
+    )
 
 
 @command(bcshopper, "bcshopper page", "bcshopper page 3 --limit 250")

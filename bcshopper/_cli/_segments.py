@@ -257,11 +257,7 @@ def _print_one(
 @options.prints
 def list_segments(context: Context, *, output: Output) -> None:
     """List every segment, oldest first."""
-
-    async def choose(session: Session) -> Paginator[Any]:
-        return session.segments.list()
-
-    print_list(context, output, SEGMENTS, choose)
+    print_list(context, output, SEGMENTS, lambda session: session.segments.list())
 
 
 @command(segment, "bcshopper segment members VIP --format csv --output vip.csv")
