@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequen
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
 
 import attrs
 import click
@@ -42,30 +42,26 @@ _QUOTAS = {"Standard and Plus": 150, "Pro": 450}
 _SENT_EARLIER = "stopped before it was looked up: an earlier run may have sent it"
 
 
+@attrs.define
 class Change:
     """What a job does to ids in the store.
 
-    Args:
+    Attributes:
         verb: the command.
         kind: of ids.
         what: sets it apart from other jobs of its verb, such as a segment's name.
         asks: whether somebody is asked before anything is changed.
-
-    Attributes:
         hears_chunks: whether its outcomes are those of the session's chunks.
         starts_over: whether a job that is not done begins anew, so that earlier results may change.
     """
 
-    hears_chunks = False
-    starts_over = False
+    hears_chunks: ClassVar[bool] = False
+    starts_over: ClassVar[bool] = False
 
-    def __init__(
-        self, verb: Verb, kind: IdKind[Any], *, what: str = "", asks: bool = False
-    ) -> None:
-        self.verb = verb
-        self.kind = kind
-        self.what = what
-        self.asks = asks
+    verb: Verb
+    kind: IdKind[Any]
+    what: str = ""
+    asks: bool = False
 
     def begin(self, journal: Journal, job: Job, ids: Ids, settings: Settings, *, keep: bool) -> int:
         """Put the ids into the journal; gives how many bad lines there were, and may keep them."""
@@ -244,15 +240,16 @@ def _say_how_to_go_on(
 
 def make_sure(what: str, settings: Settings) -> None:
     """Ask whether to do it; a no ends the command."""
+    nobody = click.UsageError("nobody can be asked here: give --yes")
+    if sys.stdin is None:
+        raise nobody
     question = f"{what}, of store {settings.store_hash} at {settings.base_url}?"
     try:
-        agreed = sys.stdin is not None and click.confirm(question, err=True)
+        agreed = click.confirm(question, err=True)
     except click.Abort:
         if sys.stdin.isatty():
             raise
-        raise click.UsageError("nobody can be asked here: give --yes") from None
-    if sys.stdin is None:
-        raise click.UsageError("nobody can be asked here: give --yes")
+        raise nobody from None
     if not agreed:
         say("nothing was changed")
         end_with(Exit.SOME_FAILED)

@@ -18,7 +18,7 @@ from uuid import UUID
 import attrs
 
 from bcshopper._cli._files import OURS_ALONE, InUseError, beside, is_locked, open_locked
-from bcshopper._cli._runner import CommandError, Exit
+from bcshopper._cli._runner import CommandError
 from bcshopper._outcomes import Outcome, Status
 from bcshopper.errors import BCShopperError
 
@@ -54,13 +54,6 @@ ON CONFLICT (item) DO UPDATE SET
 _OPEN = "(status IS NULL OR status IN ('unknown', 'not_sent'))"
 
 
-class JournalError(CommandError):
-    """A file that can't be this job's journal; the text says why."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message, Exit.USAGE)
-
-
 @attrs.frozen
 class Job:
     """What a journal belongs to: the API's address, the store and what is done there."""
@@ -88,7 +81,7 @@ class Journal:
         pace: tells items a second and seconds left, to be noted with every outcome.
 
     Raises:
-        JournalError: it is no journal, or in use.
+        CommandError: it is no journal, or in use.
     """
 
     def __init__(self, path: Path | None, *, reads_only: bool = False) -> None:
@@ -124,18 +117,18 @@ class Journal:
         try:
             yield
         except InUseError:
-            raise JournalError(f"{self._path} is in use by another command") from None
+            raise CommandError(f"{self._path} is in use by another command") from None
         except (OSError, sqlite3.DatabaseError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
-            raise JournalError(f"{self._path} can't be used as a journal: {reason}") from None
+            raise CommandError(f"{self._path} can't be used as a journal: {reason}") from None
 
     def _refuse_foreign_file(self) -> None:
         if not self._has_tables():
             return
         if self._value("PRAGMA application_id") != _APPLICATION_ID:
-            raise JournalError(f"{self._path} is a database, but no journal of bcshopper")
+            raise CommandError(f"{self._path} is a database, but no journal of bcshopper")
         if self._value("PRAGMA user_version") != _FORMAT:
-            raise JournalError(f"{self._path} was written by another version of bcshopper")
+            raise CommandError(f"{self._path} was written by another version of bcshopper")
 
     def close(self) -> None:
         """Let go of the file; one that no job has begun in does not stay."""
@@ -171,7 +164,7 @@ class Journal:
         None: those that the journal has.
 
         Raises:
-            JournalError: the journal is that of another store, verb or input.
+            CommandError: the journal is that of another store, verb or input.
         """
         digest = hashlib.sha256()
 
@@ -184,7 +177,7 @@ class Journal:
             self._check(job, known)
             deque(rows, maxlen=0)
             if items is not None and digest.digest() != self._value("SELECT input FROM job"):
-                raise JournalError(
+                raise CommandError(
                     f"{self._path} is the journal of a job with other ids; "
                     f"give the same ids in the same order, or name another file"
                 )
@@ -206,7 +199,7 @@ class Journal:
     def _check(self, job: Job, known: Job) -> None:
         for name, theirs in attrs.asdict(known).items():
             if (ours := getattr(job, name)) != theirs:
-                raise JournalError(
+                raise CommandError(
                     f"{self._path} is the journal of another job: its {name.replace('_', ' ')} "
                     f"is {theirs}, not {ours}; go on with that job, or name another file"
                 )

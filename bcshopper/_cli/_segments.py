@@ -20,7 +20,7 @@ from bcshopper._cli._options import Context, command, examples
 from bcshopper._cli._output import PROFILES, SEGMENTS, Output
 from bcshopper._cli._reading import bcshopper, print_list
 from bcshopper._cli._recorder import Recorder
-from bcshopper._cli._runner import CommandError, Exit
+from bcshopper._cli._runner import CommandError
 from bcshopper._cli._settings import Settings
 from bcshopper._cli._source import CUSTOMER_IDS, PROFILE_IDS
 from bcshopper._cli._terminal import say
@@ -47,9 +47,7 @@ async def find_segment(session: Session, name: str) -> Segment:
         return await session.segments.get(UUID(name))
     if found := await session.segments.find(name):
         return found
-    raise CommandError(
-        f"the store has no segment {name!r}: `bcshopper segment list` shows all", Exit.USAGE
-    )
+    raise CommandError(f"the store has no segment {name!r}: `bcshopper segment list` shows all")
 
 
 class Membership(Change):
@@ -169,8 +167,7 @@ class Sync(Membership):
         if remove and remove / (members := remove + plan.unchanged) > self._max_removed:
             raise CommandError(
                 f"{remove:,} of {members:,} members would be removed, which is more than "
-                f"--max-removed {self._max_removed:.0%} allows: nothing was changed",
-                Exit.USAGE,
+                f"--max-removed {self._max_removed:.0%} allows: nothing was changed"
             )
         return plan
 

@@ -40,13 +40,6 @@ TOKEN_KEYS = ("token_env", "token_file", "token_command")
 _READABLE_BY_OTHERS = stat.S_IRGRP | stat.S_IROTH
 
 
-class CredentialsError(CommandError):
-    """The account is not known, or its token can't be had; the text says what to do."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message, Exit.CREDENTIALS)
-
-
 @attrs.frozen
 class Settings:
     """What a command runs with: a store, its token, the API's address, and limits of `Session`."""
@@ -71,13 +64,13 @@ class Settings:
         """A session with these settings.
 
         Raises:
-            CredentialsError: the store hash or the token can't be one.
+            CommandError: the store hash or the token can't be one.
         """
         store, token, url = self.store_hash, self.access_token, self.base_url
         try:
             return Session(store, token, base_url=url, on_event=on_event, **self.limits)
         except InvalidInputError as error:
-            raise CredentialsError(str(error)) from None
+            raise CommandError(str(error), Exit.CREDENTIALS) from None
 
     def ask(self, call: Callable[[Session], Coroutine[Any, Any, T]]) -> T:
         """Run a call in a session of its own."""
@@ -96,7 +89,7 @@ def choose_settings(options: Mapping[str, Any]) -> Iterator[Settings]:
     Raises:
         click.UsageError: the config file, a name in it, a limit, the address or a combination of
             options is wrong.
-        CredentialsError: something is missing, or can't be what it should be.
+        CommandError: something is missing, or can't be what it should be.
     """
     for option, name in ("store", "store_hash"), ("base-url", "base_url"), ("profile", "profile"):
         if options.get(name) == "":  # of a shell variable that is not set
@@ -128,9 +121,10 @@ def _find_settings(options: Mapping[str, Any]) -> Settings:
 
     store_hash, base_url = find("store_hash"), str(find("base_url") or DEFAULT_BASE_URL)
     if not store_hash:
-        raise CredentialsError(
+        raise CommandError(
             f"which store? Set BIGCOMMERCE_STORE_HASH, or give --store, "
-            f"or --profile with a section of {CONFIG_FILE}"
+            f"or --profile with a section of {CONFIG_FILE}",
+            Exit.CREDENTIALS,
         )
     return Settings(store_hash, _token(profile), base_url, _limits(options, profile, base_url))
 
@@ -202,7 +196,9 @@ def _token(profile: Mapping[str, Any]) -> Secret:
     name = str(profile.get("token_env", "BIGCOMMERCE_ACCESS_TOKEN"))
     if token := os.environ.get(name):
         return Secret(token)
-    raise CredentialsError(f"set the environment variable {name} to the store's access token")
+    raise CommandError(
+        f"set the environment variable {name} to the store's access token", Exit.CREDENTIALS
+    )
 
 
 def _read_token(path: Path) -> Secret:
@@ -213,7 +209,7 @@ def _read_token(path: Path) -> Secret:
                 warn(f"token_file {path} can be read by others: chmod 600 it, if it is yours")
             return Secret(file.read().strip())
     except (OSError, ValueError) as error:
-        raise CredentialsError(f"token_file can't be read: {error}") from None
+        raise CommandError(f"token_file can't be read: {error}", Exit.CREDENTIALS) from None
 
 
 def _ask(command: object) -> Secret:
@@ -230,7 +226,7 @@ def _ask(command: object) -> Secret:
             words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=False
         )
     except (OSError, ValueError) as error:
-        raise CredentialsError(f"{what} can't be run: {error}") from None
+        raise CommandError(f"{what} can't be run: {error}", Exit.CREDENTIALS) from None
     if done.returncode:
-        raise CredentialsError(f"{what} failed with code {done.returncode}")
+        raise CommandError(f"{what} failed with code {done.returncode}", Exit.CREDENTIALS)
     return Secret(done.stdout.decode(errors="replace").strip())
