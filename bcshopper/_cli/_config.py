@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 import click
@@ -18,10 +17,9 @@ _WAYS = {"variable": "token_env", "file": "token_file", "command": "token_comman
 
 def list_accounts() -> None:
     """Print the accounts in the config file."""
-    with suppress(FileNotFoundError):
-        for name, profile in read_profiles().items():
-            told = {key: profile[key] for key in (*ACCOUNT, *TOKEN_KEYS) if key in profile}
-            click.echo("  ".join([name, *(f"{key}={value}" for key, value in told.items())]))
+    for name, profile in read_profiles().items():
+        told = {key: profile[key] for key in (*ACCOUNT, *TOKEN_KEYS) if key in profile}
+        click.echo("  ".join([name, *(f"{key}={value}" for key, value in told.items())]))
 
 
 def add_profile(given: Mapping[str, Any]) -> str:
@@ -32,9 +30,8 @@ def add_profile(given: Mapping[str, Any]) -> str:
         return answer.strip()
 
     name = given.get("profile") or ask("Name of the account", "default")
-    with suppress(FileNotFoundError):
-        if name in read_profiles():
-            raise click.UsageError(f"{CONFIG_FILE} has a profile {name!r} already: edit it there")
+    if name in read_profiles():
+        raise click.UsageError(f"{CONFIG_FILE} has a profile {name!r} already: edit it there")
     store = given.get("store_hash") or ask("Store hash, as in the store's API path")
     profile = {"store_hash": store}
     base_url = given.get("base_url") or ask("Address of the API", DEFAULT_BASE_URL)

@@ -29,7 +29,7 @@ from bcshopper._cli._summary import Summary
 from bcshopper._cli._terminal import Terminal, say
 from bcshopper._outcomes import Outcome, Status
 from bcshopper._session import Session
-from bcshopper._transport import Request
+from bcshopper._transport import Request, SessionStats
 from bcshopper.errors import BCShopperError
 from bcshopper.events import ChunkDone, Event
 
@@ -153,7 +153,9 @@ class Writing:
         """Tell what became of the ids that a run did not come to, because something stopped it."""
         unsent = stop if isinstance(stop, BCShopperError) else BCShopperError(UNSENT)
         why = {Status.NOT_SENT: unsent, Status.UNKNOWN: BCShopperError(_SENT_EARLIER)}
-        failure, self.summary.ended = None, True
+        failure = None
+        if not self.summary.ended:
+            self.summary.end(SessionStats())
         for some in chunks(self.journal.untold(why), MOST_UNRECORDED):
             self.summary.add(some)
             try:

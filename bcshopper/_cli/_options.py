@@ -55,7 +55,7 @@ def _remember(context: click.Context, parameter: click.Parameter, value: Any) ->
 
 
 def _profile_names(_: click.Context, __: click.Parameter, begun: str) -> list[CompletionItem]:
-    with suppress(OSError, click.UsageError):
+    with suppress(click.UsageError):
         return [CompletionItem(name) for name in read_profiles() if name.startswith(begun)]
     return []
 

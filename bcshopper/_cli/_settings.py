@@ -150,28 +150,26 @@ def _limits(options: Mapping[str, Any], profile: Mapping[str, Any], url: str) ->
 
 
 def read_profiles() -> Mapping[str, Any]:
-    """The sections of the config file, by name.
+    """The sections of the config file, by name; none without a file.
 
     Raises:
-        FileNotFoundError: there is none.
         click.UsageError: it can't be read.
     """
     try:
         profiles = tomllib.loads(CONFIG_FILE.read_text(encoding="utf-8")).get("profiles", {})
     except FileNotFoundError:
-        raise
+        return {}
     except (OSError, ValueError) as error:
         raise click.UsageError(f"{CONFIG_FILE} can't be read: {error}") from None
     return profiles if isinstance(profiles, dict) else {}
 
 
 def _read_profile(name: str) -> Mapping[str, Any]:
-    try:
-        profiles = read_profiles()
-    except FileNotFoundError:
+    profiles = read_profiles()
+    if not profiles and not os.path.exists(CONFIG_FILE):  # noqa: PTH110 - never raises
         raise click.UsageError(
             f"profile {name!r} would be a section of {CONFIG_FILE}, which does not exist"
-        ) from None
+        )
     profile = profiles.get(name)
     if not isinstance(profile, dict):
         known = ", ".join(profiles) or "none"
