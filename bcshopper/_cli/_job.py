@@ -6,7 +6,7 @@ import sqlite3
 import sys
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
 
@@ -75,22 +75,13 @@ class Change:
         """Do what is open in the journal; all outcomes go to the recorder, however it ends."""
         raise NotImplementedError
 
-    def plan(self, settings: Settings, journal: Journal) -> Iterator[Request]:
-        """The requests that `run` would send, if all of them succeed."""
-        raise NotImplementedError
+    def plan(self, settings: Settings, journal: Journal) -> Iterator[Request] | None:
+        """The requests that `run` would send, if all succeed; None: that is not known before."""
 
-    def show_plan(
-        self, settings: Settings, journal: Journal, output: Output, *, every: bool
-    ) -> None:
-        """Say how many requests would go and for how long; print them if not too many."""
-        requests = sum(1 for _ in self.plan(settings, journal))
+    def tell_plan(self, settings: Settings, journal: Journal) -> None:
+        """Say how many requests would go, and for how long."""
+        requests = sum(1 for _ in self.plan(settings, journal) or ())
         say_plan(self.verb, journal.open_count, requests, settings)
-        if requests > _MOST_PRINTED and not every and output.path is None:
-            say("to see them, give --verbose, or --output FILE")
-            return
-        with output.open(REQUESTS) as rows:
-            for request in self.plan(settings, journal):
-                rows.write(request)
 
 
 @attrs.define
@@ -198,7 +189,9 @@ def write(
         job = Job(settings.base_url, settings.store_hash, f"{change.verb} {change.what}".rstrip())
         skipped = change.begin(book, job, ids, settings, keep=not dry_run)
         if dry_run:
-            change.show_plan(settings, book, output, every="verbose" in context.options)
+            change.tell_plan(settings, book)
+            if (requests := change.plan(settings, book)) is not None:
+                _print_requests(requests, output, every="verbose" in context.options)
             return
         summary = Summary(change.verb, settings.store_hash, book.total, skipped)
         if done := book.total - book.open_count:
@@ -217,6 +210,17 @@ def write(
         end_with(Exit.API)
     if summary.failed or summary.skipped:
         end_with(Exit.SOME_FAILED)
+
+
+def _print_requests(requests: Iterator[Request], output: Output, *, every: bool) -> None:
+    """Print them, if they are not too many for a terminal."""
+    first = list(islice(requests, _MOST_PRINTED + 1))
+    if len(first) > _MOST_PRINTED and not every and output.path is None:
+        say("to see them, give --verbose, or --output FILE")
+        return
+    with output.open(REQUESTS) as rows:
+        for request in chain(first, requests):
+            rows.write(request)
 
 
 def _is_begun(journal: Path | None) -> bool:

@@ -71,11 +71,8 @@ class Membership(Change):
         self._segment = settings.ask(lambda session: find_segment(session, self.what))
         journal.expect(())
 
-    def show_plan(
-        self, settings: Settings, journal: Journal, output: Output, *, every: bool
-    ) -> None:
+    def tell_plan(self, settings: Settings, journal: Journal) -> None:
         """Say how many requests it takes at most: who has a profile is known only by asking."""
-        del output, every
         settings.ask(lambda session: find_segment(session, self.what))
         count = journal.open_count
         kinds = {"add": 1, "add_customers": 3, "remove": 1, "remove_customers": 2}[self._method]
@@ -138,11 +135,8 @@ class Sync(Membership):
             make_sure(f"Change segment {self.what} so", settings)
         journal.expect(plan.to_remove)
 
-    def show_plan(
-        self, settings: Settings, journal: Journal, output: Output, *, every: bool
-    ) -> None:
+    def tell_plan(self, settings: Settings, journal: Journal) -> None:
         """Read what is there, and tell what would be done."""
-        del output, every
         self._tell_plan(settings, journal)
 
     def _tell_plan(self, settings: Settings, journal: Journal) -> SyncPlan:
