@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bcshopper import Outcome, ShopperProfile, Status
-from bcshopper._cli._formats import DELIMITERS, FORMATS
+from bcshopper._cli._files import DELIMITERS, FORMATS
 from bcshopper._cli._output import (
     LOOKUPS,
     OUTCOMES,

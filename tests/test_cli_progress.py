@@ -6,10 +6,11 @@ import re
 import pytest
 
 from bcshopper import QuotaPolicy
-from bcshopper._cli._commands import list_all
-from bcshopper._cli._job import Writing, write_ids
+from bcshopper._cli._job import Writing
 from bcshopper._cli._journal import Job, Journal
 from bcshopper._cli._output import OUTCOMES, PROFILES, Output
+from bcshopper._cli._profiles import Create
+from bcshopper._cli._reading import print_pages
 from bcshopper._cli._settings import Settings
 from bcshopper._cli._summary import Summary
 from bcshopper._cli._terminal import Terminal
@@ -32,9 +33,9 @@ async def create(sandbox, count, tmp_path, limits=None, **options):
     summary = Summary("create", "sandbox", count)
     output = Output("jsonl", str(tmp_path / "out"))
     account = settings(sandbox, **(limits or {}))
-    job = Writing("create", account, journal, output, summary, Terminal(options))
+    job = Writing(Create(), account, journal, output, summary, Terminal(options))
     with output.open(OUTCOMES) as rows:
-        await write_ids(job, rows)
+        await job.write(rows)
     journal.close()
     return summary
 
@@ -56,7 +57,9 @@ async def test_a_list_has_such_lines_too(tmp_path, capsys):
     async with Sandbox(profiles=1000) as sandbox:
         sandbox.faults.rule(Fault.slow(12))
         with Output("jsonl", str(tmp_path / "out")).open(PROFILES) as rows:
-            await list_all(settings(sandbox), rows, Terminal({}), consistent=False)
+            await print_pages(
+                settings(sandbox), rows, Terminal({}), lambda s: s.shopper_profiles.list()
+            )
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "list: 0, 0 a second"
     assert re.match(r"list: 250 of 1,000, \d+ a second, \d:\d\d:\d\d left", lines[1])

@@ -222,3 +222,82 @@ def test_everyone_without_a_profile_gets_one(sandbox, tmp_path):
     later = ["create", "--all-customers", "--modified-since", "2999-01-01"]
     nobody = bcshopper(*later, sandbox=sandbox)
     assert (nobody.returncode, nobody.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("verb", ["sync", "add", "remove"])
+def test_a_token_refused_while_planning_accounts_for_everyone(sandbox, tmp_path, verb):
+    """One line and one count for each, and the reason once on standard error."""
+    sandbox.faults.rule(Fault.error(401))
+    options = ["--yes"] if verb == "sync" else []
+    command = ["segment", verb, "VIP", *options, 1, 150, 250, "--summary-json", tmp_path / "s.json"]
+    done = bcshopper(*command, sandbox=sandbox)
+    assert done.returncode == 3
+    assert account(done.stdout) == dict.fromkeys((1, 150, 250), "not_sent")
+    summary = json.loads((tmp_path / "s.json").read_text())
+    assert (summary["total"], summary["not_sent"]) == (3, 3)
+    assert done.stderr.count("answered 401") == 1
+
+
+def test_a_resumed_sync_that_can_not_plan_tells_what_is_done(sandbox, tmp_path):
+    """What an earlier run did, and of the rest that it is not known."""
+    file, journal = lines(tmp_path, range(91, 301)), tmp_path / "vip.journal"
+    command = ["segment", "sync", "VIP", "--yes", "--max-removed", 1, "--from", file]
+    command += ["--journal", journal, "--concurrency", 1]
+    segment = "segments/*/shopper-profiles"
+    sandbox.faults.rule(Fault.error(401), method="POST", path=segment, nth=2)
+    first = bcshopper(*command, sandbox=sandbox)
+    assert first.returncode == 3
+    sandbox.faults.clear()
+    sandbox.faults.rule(Fault.error(401))
+    told = account(bcshopper(*command, sandbox=sandbox).stdout)
+    before = account(first.stdout)
+    assert told.keys() == before.keys() == set(range(1, 301))
+    done = {c: s for c, s in before.items() if s in {"added", "exists"}}
+    assert 0 < len(done) < 210
+    assert {c: told[c] for c in done} == done
+    assert {told[c] for c in told.keys() - done.keys()} == {"unknown"}
+    sandbox.faults.clear()
+    assert bcshopper(*command, sandbox=sandbox).returncode == 0
+    assert members(sandbox) == set(range(91, 301))
+
+
+@pytest.mark.parametrize("verb", ["add", "remove"])
+def test_members_are_planned_without_a_change(sandbox, verb):
+    """A dry run says how many ids and requests; a segment that is not there is found out."""
+    command = ["segment", verb, "VIP", 1, 150, 250, "--dry-run"]
+    done = bcshopper(*command, sandbox=sandbox)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert f"{verb} VIP: 3 ids; up to " in done.stderr
+    assert {r.method for r in sandbox.record.requests} == {"GET"}
+    command[2] = "Gold"
+    assert bcshopper(*command, sandbox=sandbox).returncode == 2
+
+
+@pytest.mark.parametrize("by", ["customers", "profiles"])
+def test_adding_and_removing_go_on_where_they_were_killed(sandbox, tmp_path, by):
+    """What is done is not sent again; the segment is right and everyone is told once."""
+    ids = list(range(101, 201))
+    given = ids if by == "customers" else [sandbox.store.customers[c] for c in ids]
+    options = ["--from", lines(tmp_path, given), "--profiles"][: 2 if by == "customers" else 3]
+    for verb, journal in [("add", tmp_path / "add"), ("remove", tmp_path / "remove")]:
+        command = ["segment", verb, "VIP", *options, "--journal", journal]
+        method = "POST" if verb == "add" else "DELETE"
+        sandbox.faults.rule(Fault.slow(30), method=method, path="segments/*/shopper-profiles")
+        came = len(sandbox.record.requests)
+        process = start(*command, sandbox=sandbox)
+
+        def is_sent(since=came, method=method):
+            return method in {r.method for r in list(sandbox.record.requests)[since:]}
+
+        wait_until(is_sent)
+        process.kill()
+        process.communicate()
+        sandbox.faults.clear()
+        done = bcshopper(*command, sandbox=sandbox)
+        assert done.returncode == 0, done.stderr
+        assert len(account(done.stdout)) == 100
+        assert members(sandbox) >= set(ids) if verb == "add" else not members(sandbox) & set(ids)
+        came = len(sandbox.record.requests)
+        again = bcshopper(*command, sandbox=sandbox)
+        assert account(again.stdout) == account(done.stdout)
+        assert [r.method for r in list(sandbox.record.requests)[came:]] == []

@@ -1,52 +1,37 @@
-"""The config file: where it is, what it holds, and a new account in it."""
+"""The accounts in the config file, and a new one."""
 
 from __future__ import annotations
 
 import json
-from contextlib import suppress
+from collections.abc import Mapping
+from typing import Any
 
 import click
 
 from bcshopper._cli._files import whole_file
-from bcshopper._cli._options import Context, Group, examples
 from bcshopper._cli._settings import ACCOUNT, CONFIG_FILE, TOKEN_KEYS, read_profiles
 from bcshopper._session import DEFAULT_BASE_URL
 
 _WAYS = {"variable": "token_env", "file": "token_file", "command": "token_command"}
 
 
-@click.group(cls=Group, **examples("bcshopper config init", "bcshopper config list"))
-def config() -> None:
-    """Make and look into the config file."""
-
-
-@config.command(**examples("bcshopper config path", '"$EDITOR" "$(bcshopper config path)"'))
-def path() -> None:
-    """Print where the config file is."""
-    click.echo(CONFIG_FILE)
-
-
-@config.command("list", **examples("bcshopper config list"))
-def list_profiles() -> None:
+def list_accounts() -> None:
     """Print the accounts in the config file."""
-    with suppress(FileNotFoundError):
-        for name, profile in read_profiles().items():
-            told = {key: profile[key] for key in (*ACCOUNT, *TOKEN_KEYS) if key in profile}
-            click.echo("  ".join([name, *(f"{key}={value}" for key, value in told.items())]))
+    for name, profile in read_profiles().items():
+        told = {key: profile[key] for key in (*ACCOUNT, *TOKEN_KEYS) if key in profile}
+        click.echo("  ".join([name, *(f"{key}={value}" for key, value in told.items())]))
 
 
-def add_profile(context: Context) -> str:
+def add_profile(given: Mapping[str, Any]) -> str:
     """Ask for an account, write it to the file, and give its name."""
 
     def ask(text: str, default: str | None = None) -> str:
         answer: str = click.prompt(text, default=default, err=True)
         return answer.strip()
 
-    given = context.options
     name = given.get("profile") or ask("Name of the account", "default")
-    with suppress(FileNotFoundError):
-        if name in read_profiles():
-            raise click.UsageError(f"{CONFIG_FILE} has a profile {name!r} already: edit it there")
+    if name in read_profiles():
+        raise click.UsageError(f"{CONFIG_FILE} has a profile {name!r} already: edit it there")
     store = given.get("store_hash") or ask("Store hash, as in the store's API path")
     profile = {"store_hash": store}
     base_url = given.get("base_url") or ask("Address of the API", DEFAULT_BASE_URL)

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and that are one command's at a time."""
+"""Files: the formats that their names tell, and how they are written whole or not at all."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal, TypeAlias
 
 import click
 
@@ -19,6 +19,31 @@ except ImportError:  # Windows, where two commands at once are not kept apart
 
 OURS_ALONE = 0o600
 """The mode of a new file: ids are customers' data."""
+
+Format: TypeAlias = Literal["table", "jsonl", "csv", "tsv", "json"]
+"""What rows are printed in; all but a table can be read, too."""
+FORMATS: tuple[Format, ...] = ("table", "jsonl", "csv", "tsv", "json")
+DELIMITERS = {"csv": ",", "tsv": "\t"}
+_BY_SUFFIX: dict[str, Format] = {
+    ".csv": "csv", ".tsv": "tsv", ".tab": "tsv",
+    ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json",
+}  # fmt: skip
+
+
+def format_of(path: str) -> Format | None:
+    """The format that a file's name tells, packed or not; None if it tells none."""
+    return _BY_SUFFIX.get(split(path)[1].lower())
+
+
+def split(path: str) -> tuple[str, str]:
+    """A file's name and suffix, without the suffix of gzip."""
+    name = Path(path).with_suffix("") if is_packed(path) else Path(path)
+    return name.stem, name.suffix
+
+
+def is_packed(path: str) -> bool:
+    """Whether the name says that it is packed with gzip."""
+    return path.lower().endswith(".gz")
 
 
 class InUseError(Exception):
@@ -32,15 +57,17 @@ def check_distinct(**files: Path | str | None) -> None:
     """
     users: dict[str, str] = {}
     for name, file in files.items():
-        if file is None or str(file) == "-":
-            continue
         # pathlib would raise for names that opening the file explains better
-        if os.path.exists(file) and not os.path.isfile(file):  # noqa: PTH110, PTH113
+        if file is None or str(file) == "-" or _is_device(file):
             continue
         option = f"--{name.strip('_').replace('_', '-')}"
         other = users.setdefault(os.path.realpath(file), option)
         if other != option:
             raise click.UsageError(f"{other} and {option} are one file: {file}")
+
+
+def _is_device(path: Path | str) -> bool:
+    return os.path.exists(path) and not os.path.isfile(path)  # noqa: PTH110, PTH113
 
 
 @contextmanager
@@ -55,11 +82,11 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         click.UsageError: it can't be written there.
         OSError: the last of it can't be written.
     """
+    place = Path(os.path.realpath(path))  # a link stays a link
+    is_device, part = _is_device(path), beside(path, "part")
     try:
-        is_device = path.exists() and not path.is_file()
-        place = Path(os.path.realpath(path))  # a link stays a link
-        written = path if is_device else beside(place, "part")
-        file = written.open("wb") if is_device else open_locked(written)
+        path.exists()  # raises for what is no path at all
+        file = path.open("wb") if is_device else open_locked(part)
     except OSError as error:
         raise click.UsageError(f"cannot write {path}: {error.strerror}") from None
     except InUseError:
@@ -70,13 +97,13 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
             return
         try:
             file.truncate()
-            written.chmod(stat.S_IMODE(place.stat().st_mode) if place.exists() else OURS_ALONE)
+            part.chmod(stat.S_IMODE(place.stat().st_mode) if place.exists() else OURS_ALONE)
             yield file
             file.flush()
             os.fsync(file.fileno())
-            written.replace(place)
+            part.replace(place)
         except BaseException:
-            written.unlink(missing_ok=True)
+            part.unlink(missing_ok=True)
             raise
 
 
@@ -127,10 +154,11 @@ def is_locked(path: Path) -> bool:
 
 @contextmanager
 def closing_file(file: BinaryIO) -> Iterator[BinaryIO]:
+    """Close it after the block; what is wrong in the block tells more than what is wrong then."""
     try:
         yield file
     except BaseException:
-        with suppress(OSError):  # what was wrong first tells more
+        with suppress(OSError):
             file.close()
         raise
     file.close()

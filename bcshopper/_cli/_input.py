@@ -5,19 +5,76 @@ from __future__ import annotations
 import filecmp
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO, NoReturn, TypeAlias, TypeVar
+from typing import Any, BinaryIO, NoReturn, TypeAlias, TypeVar
 
+import attrs
 import click
 
 from bcshopper._cli._files import whole_file
+from bcshopper._cli._journal import Job, Journal
 from bcshopper._cli._records import Record, open_records
-from bcshopper._cli._source import IdKind, Source
+from bcshopper._cli._runner import CommandError, Exit
+from bcshopper._cli._source import IdKind, Source, choose_source
+from bcshopper._cli._terminal import say
 from bcshopper.errors import InvalidInputError
 
 T = TypeVar("T")
 Bad: TypeAlias = Callable[[Record, str], None]
 """Told of a record that holds no id, and where it is and what is wrong with it."""
+
+
+@attrs.frozen
+class Ids:
+    """The ids of a command, as its arguments and options give them.
+
+    Attributes:
+        skip_bad: whether bad lines are left out.
+        allow_empty: whether it is well that there are none.
+    """
+
+    arguments: tuple[str, ...]
+    source_path: str | None
+    column: str | None
+    field: str | None
+    skip_bad: bool
+    allow_empty: bool
+
+    @property
+    def are_given(self) -> bool:
+        """Whether any of the options says where they are."""
+        return bool(self.arguments or self.source_path or self.column or self.field)
+
+    @cached_property
+    def source(self) -> Source:
+        """Where they come from; raises `click.UsageError` if the options contradict each other."""
+        return choose_source(self.arguments, self.source_path, column=self.column, field=self.field)
+
+    def begin(self, journal: Journal, job: Job, kind: IdKind[Any], *, keep_bad: bool = True) -> int:
+        """Read all of them, which checks them, into a journal; gives how many lines were bad."""
+        if not self.skip_bad:
+            journal.begin(job, self._some(read_ids(self.source, kind)))
+            return 0
+        with Rejects(self.source if keep_bad else None) as rejects:
+            journal.begin(job, self._some(read_ids(self.source, kind, rejects.add)))
+        if rejects.count:
+            place = f"are in {rejects.path}" if rejects.path else "would be left out"
+            say(f"{rejects.count:,} bad lines {place}", skipped=rejects.count)
+        return rejects.count
+
+    def _some(self, found: Iterator[T]) -> Iterator[T]:
+        """The same, but for none at all: what was to write them may have failed."""
+        first = next(found, None)
+        if first is not None:
+            yield first
+            yield from found
+        elif not self.allow_empty:
+            raise CommandError(
+                f"no ids in {self.source.label}: nothing was done; "
+                "--allow-empty takes that for well",
+                Exit.SOME_FAILED,
+            )
 
 
 def refuse(_: Record, reason: str) -> NoReturn:

@@ -7,8 +7,8 @@ import os
 import sqlite3
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +18,7 @@ from uuid import UUID
 import attrs
 
 from bcshopper._cli._files import OURS_ALONE, InUseError, beside, is_locked, open_locked
-from bcshopper._cli._runner import CommandError, Exit
+from bcshopper._cli._runner import CommandError
 from bcshopper._outcomes import Outcome, Status
 from bcshopper.errors import BCShopperError
 
@@ -26,10 +26,10 @@ Item: TypeAlias = Any
 """A customer id or the UUID of a profile, as the verb has it."""
 
 _APPLICATION_ID = 0x62637368
-_FORMAT = 3
+_FORMAT = 4
 _CACHE_KIB = 32 * 1024
 _PATIENCE = 30.0  # seconds; whoever looks into the file is soon done
-_BLOCK = 1000
+BLOCK = 1000
 
 _TABLES = """
 CREATE TABLE job (
@@ -38,20 +38,20 @@ CREATE TABLE job (
     rate REAL, seconds_left REAL, noted REAL
 );
 CREATE TABLE items (
-    position INTEGER PRIMARY KEY, item UNIQUE NOT NULL, status TEXT, profile_id BLOB, error TEXT
+    position INTEGER PRIMARY KEY, item UNIQUE NOT NULL, status TEXT, profile_id BLOB, error TEXT,
+    run INTEGER
 );
 CREATE TABLE taken (last INTEGER PRIMARY KEY, at TEXT NOT NULL);
 """
 _ADD = "INSERT OR IGNORE INTO items (item) VALUES (?)"
+_RECORD = """
+INSERT INTO items (item, status, profile_id, error, run) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (item) DO UPDATE SET
+    status = excluded.status, profile_id = excluded.profile_id, error = excluded.error,
+    run = excluded.run
+"""
 # What has no outcome, or one that is no result: it is for the next run to try.
 _OPEN = "(status IS NULL OR status IN ('unknown', 'not_sent'))"
-
-
-class JournalError(CommandError):
-    """A file that can't be this job's journal; the text says why."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message, Exit.USAGE)
 
 
 @attrs.frozen
@@ -81,16 +81,16 @@ class Journal:
         pace: tells items a second and seconds left, to be noted with every outcome.
 
     Raises:
-        JournalError: it is no journal, or in use.
+        CommandError: it is no journal, or in use.
     """
 
     def __init__(self, path: Path | None, *, reads_only: bool = False) -> None:
         self.pace: Callable[[], tuple[float, float | None]] = lambda: (0.0, None)
         self._path = path
         self._lock = threading.Lock()
-        self._positions: dict[Item, int] = {}
-        self._told = bytearray()  # by position: whether this run recorded it
-        self._doubtful = self._cursor = 0
+        self._run = time.time_ns()  # marks what this run records
+        self._lost = set[Item]()  # outcomes came, and could not be recorded
+        self._doubtful = self._cursor = self._told_to = 0  # positions
         self._clock = datetime.now(UTC)
         self._made_file = path is not None and not os.path.exists(path)  # noqa: PTH110
         with ExitStack() as stack, self._refusals():
@@ -117,18 +117,18 @@ class Journal:
         try:
             yield
         except InUseError:
-            raise JournalError(f"{self._path} is in use by another command") from None
+            raise CommandError(f"{self._path} is in use by another command") from None
         except (OSError, sqlite3.DatabaseError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
-            raise JournalError(f"{self._path} can't be used as a journal: {reason}") from None
+            raise CommandError(f"{self._path} can't be used as a journal: {reason}") from None
 
     def _refuse_foreign_file(self) -> None:
         if not self._has_tables():
             return
         if self._value("PRAGMA application_id") != _APPLICATION_ID:
-            raise JournalError(f"{self._path} is a database, but no journal of bcshopper")
+            raise CommandError(f"{self._path} is a database, but no journal of bcshopper")
         if self._value("PRAGMA user_version") != _FORMAT:
-            raise JournalError(f"{self._path} was written by another version of bcshopper")
+            raise CommandError(f"{self._path} was written by another version of bcshopper")
 
     def close(self) -> None:
         """Let go of the file; one that no job has begun in does not stay."""
@@ -164,59 +164,63 @@ class Journal:
         None: those that the journal has.
 
         Raises:
-            JournalError: the journal is that of another store, verb or input.
+            CommandError: the journal is that of another store, verb or input.
         """
-        known = self.job
-        if known is None:
-            self._load(job, items or ())
-        else:
-            self._check(job, known, items)
-        self._told = bytearray(self.total + 1)
+        digest = hashlib.sha256()
 
-    def _check(self, job: Job, known: Job, items: Iterable[Item] | None) -> None:
-        for name, theirs in attrs.asdict(known).items():
-            if (ours := getattr(job, name)) != theirs:
-                raise JournalError(
-                    f"{self._path} is the journal of another job: its {name.replace('_', ' ')} "
-                    f"is {theirs}, not {ours}; go on with that job, or name another file"
+        def counted(item: Item) -> tuple[Any]:
+            digest.update(f"{item}\n".encode())
+            return (_stored(item),)
+
+        known, rows = self.job, map(counted, items or ())
+        if known is not None:
+            self._check(job, known)
+            deque(rows, maxlen=0)
+            if items is not None and digest.digest() != self._value("SELECT input FROM job"):
+                raise CommandError(
+                    f"{self._path} is the journal of a job with other ids; "
+                    f"give the same ids in the same order, or name another file"
                 )
-        digest = _Digest()
-        for _ in map(digest.add, items or ()):
-            pass
-        if items is not None and digest.value != self._value("SELECT input FROM job"):
-            raise JournalError(
-                f"{self._path} is the journal of a job with other ids; "
-                f"give the same ids in the same order, or name another file"
-            )
-        newest = "SELECT at FROM taken ORDER BY last DESC LIMIT 1"
-        newest = self._value(f"SELECT ifnull(({newest}), started) FROM job")  # noqa: S608
-        self._clock = datetime.fromisoformat(newest)
-        self._doubtful = self._last_taken()
-
-    def _load(self, job: Job, items: Iterable[Item]) -> None:
-        digest = _Digest()
+            newest = "SELECT at FROM taken ORDER BY last DESC LIMIT 1"
+            newest = self._value(f"SELECT ifnull(({newest}), started) FROM job")  # noqa: S608
+            self._clock = datetime.fromisoformat(newest)
+            self._doubtful = self._value("SELECT ifnull(max(last), 0) FROM taken")
+            return
         with self._lock, self._transaction():
             for statement in _TABLES.split(";"):
                 self._db.execute(statement)
-            self._db.executemany(
-                _ADD,
-                ((digest.add(item),) for item in items),
-            )
+            self._db.executemany(_ADD, rows)
             given = self._value("SELECT count(*) FROM items")
-            row = (*attrs.astuple(job), digest.value, self._clock.isoformat(), given)
+            row = (*attrs.astuple(job), digest.digest(), self._clock.isoformat(), given)
             self._db.execute("INSERT INTO job VALUES (?, ?, ?, ?, ?, ?, NULL, NULL, NULL)", row)
             self._db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
             self._db.execute(f"PRAGMA user_version = {_FORMAT}")
 
+    def _check(self, job: Job, known: Job) -> None:
+        for name, theirs in attrs.asdict(known).items():
+            if (ours := getattr(job, name)) != theirs:
+                raise CommandError(
+                    f"{self._path} is the journal of another job: its {name.replace('_', ' ')} "
+                    f"is {theirs}, not {ours}; go on with that job, or name another file"
+                )
+
     @property
     def total(self) -> int:
         """Distinct ids."""
+        return self._count("true")
+
+    @property
+    def open_count(self) -> int:
+        """Ids without an outcome, or with one that another run may change."""
+        return self._count(_OPEN)
+
+    def _count(self, where: str) -> int:
         with self._lock:
-            return int(self._value("SELECT count(*) FROM items"))
+            return int(self._value(f"SELECT count(*) FROM items WHERE {where}"))  # noqa: S608
 
     def given(self) -> Iterator[Item]:
         """The ids that the job was begun with, in order, whatever became of them."""
-        return (item for _, item, *_ in self._rows("position <= (SELECT given FROM job)"))
+        return (o.item for _, o in self._outcomes("position <= (SELECT given FROM job)"))
 
     @property
     def is_resumed(self) -> bool:
@@ -226,12 +230,11 @@ class Journal:
     def expect(self, others: Iterable[Item]) -> None:
         """Take in further ids that the job is about; all of them may be sent from now on."""
         with self._lock, self._transaction():
-            self._db.executemany(_ADD, ((item,) for item in others))
+            self._db.executemany(_ADD, ((_stored(item),) for item in others))
             self._db.execute(
                 "INSERT OR IGNORE INTO taken SELECT ifnull(max(position), 0), ? FROM items",
                 (self._clock.isoformat(),),
             )
-        self._told.extend(bytes(self.total + 1 - len(self._told)))
 
     def counts(self) -> Counter[Status]:
         """How many ids have which outcome."""
@@ -243,47 +246,48 @@ class Journal:
         """Every recorded outcome of these kinds, in the order in which the ids were given."""
         marks = ", ".join("?" * len(statuses))
         wanted = [status.value for status in statuses]
-        for _, item, status, profile_id, error in self._rows(f"status IN ({marks})", wanted):
-            yield Outcome(
-                item,
-                Status(status),
-                None if profile_id is None else UUID(bytes=profile_id),
-                error=None if error is None else BCShopperError(error),
-            )
+        return (outcome for _, outcome in self._outcomes(f"status IN ({marks})", wanted))
 
-    def untold(self) -> Iterator[tuple[Item, Status]]:
-        """The open ids of which this run has recorded nothing, in order.
+    def results(self) -> Iterator[Outcome[Item]]:
+        """Every outcome that another run would not change, in order; each counts as told now."""
+        for position, outcome in self._outcomes(f"NOT {_OPEN}"):
+            self._told_to = position
+            yield outcome
 
-        Such an id is `UNKNOWN` if an earlier run may have sent it, and `NOT_SENT` otherwise.
+    def untold(self, why: Mapping[Status, BCShopperError]) -> Iterator[Outcome[Item]]:
+        """What became of every id of which this run has neither told nor recorded it, in order.
+
+        An open id is `UNKNOWN` if an earlier run may have sent it, and `NOT_SENT` otherwise, for
+        the reason that is given for that.
         """
-        for position, item, *_ in self._rows(_OPEN):
-            if not self._told[position]:
-                is_new = position > self._doubtful
-                yield item, Status.NOT_SENT if is_new else Status.UNKNOWN
+        where = f"run IS NOT ? AND (position > ? OR {_OPEN})"
+        for position, outcome in self._outcomes(where, (self._run, self._told_to)):
+            if outcome.item in self._lost:
+                continue
+            is_new = position > self._doubtful
+            became = Status.NOT_SENT if is_new else Status.UNKNOWN
+            is_open = outcome.status in {Status.NOT_SENT, Status.UNKNOWN}
+            yield Outcome(outcome.item, became, error=why[became]) if is_open else outcome
 
-    def _rows(self, where: str, values: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
-        """In blocks: no reader may keep a running job from writing."""
+    def _outcomes(
+        self, where: str, values: Sequence[object] = ()
+    ) -> Iterator[tuple[int, Outcome[Item]]]:
+        """In blocks: no reader may keep a running job from writing. None means not sent."""
         after = 0
         while True:
             with self._lock:
                 rows = self._db.execute(
                     "SELECT position, item, status, profile_id, error FROM items "  # noqa: S608
-                    f"WHERE {where} AND position > ? ORDER BY position LIMIT {_BLOCK}",
+                    f"WHERE {where} AND position > ? ORDER BY position LIMIT {BLOCK}",
                     (*values, after),
                 ).fetchall()
+            for after, item, status, profile_id, error in rows:
+                yield after, Outcome(
+                    _item(item), Status(status or "not_sent"), profile_id and _item(profile_id),
+                    error=error and BCShopperError(error),
+                )  # fmt: skip
             if not rows:
                 return
-            for position, item, *rest in rows:
-                yield position, _item(item), *rest
-            after = rows[-1][0]
-
-    def in_doubt(self) -> list[Item]:
-        """The next ids that an earlier run took and of which the result is not known, in order."""
-        with self._lock:
-            return self._read_open(self._last_taken())
-
-    def _last_taken(self) -> int:
-        return int(self._value("SELECT ifnull(max(last), 0) FROM taken"))
 
     def doubtful_since(self) -> datetime:
         """A time before which nothing was sent of what is open."""
@@ -294,35 +298,43 @@ class Journal:
             ).fetchone()
             return datetime.fromisoformat(row[0]) if row else self._clock
 
-    def rewind(self) -> None:
-        """Begin with the first open id again."""
-        self._cursor = 0
-
-    def peek(self) -> list[Item]:
-        """The next open ids, in order."""
-        with self._lock:
-            return self._read_open()
+    def open_ids(self, *, taken: bool | None = None) -> Iterator[Item]:
+        """The open ids in order: all, or those that an earlier run has taken, or has not."""
+        doubtful = {None: "", True: "AND position <= ?", False: "AND position > ?"}[taken]
+        values = () if taken is None else (self._doubtful,)
+        return (o.item for _, o in self._outcomes(f"{_OPEN} {doubtful}", values))
 
     def take(self) -> list[Item]:
         """The next open ids, in order: from now on they may have been sent."""
         with self._lock, self._transaction():
-            items = self._read_open()
-            if items:
+            rows = self._db.execute(
+                f"SELECT position, item FROM items WHERE position > ? AND {_OPEN} "  # noqa: S608
+                f"ORDER BY position LIMIT {BLOCK}",
+                (self._cursor,),
+            ).fetchall()
+            if rows:
+                self._cursor = rows[-1][0]
                 row = (self._cursor, self._clock.isoformat())
                 self._db.execute("INSERT OR IGNORE INTO taken VALUES (?, ?)", row)
-            return items
+            return [_item(item) for _, item in rows]
 
     def record(self, outcomes: Sequence[Outcome[Item]]) -> None:
         """Keep what became of ids, which were read before or are new."""
-        with self._lock:
-            rows = list(map(self._row, outcomes))
-            with self._transaction():
-                self._db.executemany(
-                    "UPDATE items SET status = ?, profile_id = ?, error = ? WHERE position = ?",
-                    rows,
-                )
-                note = (*self.pace(), time.time())
-                self._db.execute("UPDATE job SET rate = ?, seconds_left = ?, noted = ?", note)
+        for outcome in outcomes:
+            created_at = None if outcome.profile is None else outcome.profile.created_at
+            if outcome.status is Status.CREATED and created_at is not None:
+                self._clock = created_at
+        self._lost.update(outcome.item for outcome in outcomes)  # until they are in
+        with self._lock, self._transaction():
+            self._db.executemany(_RECORD, map(self._row, outcomes))
+            note = (*self.pace(), time.time())
+            self._db.execute("UPDATE job SET rate = ?, seconds_left = ?, noted = ?", note)
+        self._lost.difference_update(outcome.item for outcome in outcomes)
+
+    def _row(self, outcome: Outcome[Item]) -> tuple[Any, ...]:
+        error = None if outcome.error is None else str(outcome.error)
+        ids = _stored(outcome.item), _stored(outcome.profile_id)
+        return ids[0], outcome.status.value, ids[1], error, self._run
 
     def pace_now(self) -> tuple[float, float] | None:
         """Items a second and seconds left of the job, if it is running and could tell."""
@@ -332,38 +344,6 @@ class Journal:
             return None
         rate, seconds_left, noted = row
         return rate, max(0.0, seconds_left - (time.time() - noted))
-
-    def _row(self, outcome: Outcome[Item]) -> tuple[str, bytes | None, str | None, int]:
-        created_at = None if outcome.profile is None else outcome.profile.created_at
-        if outcome.status is Status.CREATED and created_at is not None:
-            self._clock = created_at
-        position = self._positions.pop(outcome.item, 0) or self._find(outcome.item)
-        self._told[position] = True
-        return (
-            outcome.status.value,
-            None if outcome.profile_id is None else outcome.profile_id.bytes,
-            None if outcome.error is None else str(outcome.error),
-            position,
-        )
-
-    def _find(self, item: Item) -> int:
-        values = (_stored(item),)
-        found = self._db.execute("SELECT position FROM items WHERE item = ?", values).fetchone()
-        position = int(found[0] if found else self._db.execute(_ADD, values).lastrowid or 0)
-        self._told.extend(bytes(max(0, position + 1 - len(self._told))))
-        return position
-
-    def _read_open(self, last: int = 1 << 62) -> list[Item]:
-        rows = self._db.execute(
-            f"SELECT position, item FROM items WHERE position > ? AND position <= ? AND {_OPEN} "  # noqa: S608
-            f"ORDER BY position LIMIT {_BLOCK}",
-            (self._cursor, last),
-        ).fetchall()
-        items = [_item(item) for _, item in rows]
-        self._positions.update(zip(items, (position for position, _ in rows), strict=True))
-        if rows:
-            self._cursor = rows[-1][0]
-        return items
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -375,25 +355,6 @@ class Journal:
                 self._db.execute("ROLLBACK")
             raise
         self._db.execute("COMMIT")
-
-
-class _Digest:
-    """Tells one input from another, repeats and order included."""
-
-    def __init__(self) -> None:
-        self._hash = hashlib.sha256()
-
-    @property
-    def value(self) -> bytes:
-        return self._hash.digest()
-
-    def add(self, item: Item) -> Item:
-        """Count an item in, and give it as SQLite keeps it."""
-        if isinstance(item, UUID):
-            self._hash.update(item.bytes)
-        else:
-            self._hash.update(b"%d\n" % item)
-        return _stored(item)
 
 
 def _stored(item: Item) -> Any:

@@ -3,33 +3,36 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 import textwrap
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-import attrs
 import click
 from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
-from bcshopper._cli._formats import FORMATS, Format
+from bcshopper._cli._files import FORMATS
+from bcshopper._cli._input import Ids
 from bcshopper._cli._output import Output
 from bcshopper._cli._runner import failures_in_words
-from bcshopper._cli._settings import SANDBOX, read_profiles
-from bcshopper._cli._source import Source, choose_source
+from bcshopper._cli._settings import SANDBOX, Settings, choose_settings, read_profiles
 from bcshopper._cli._terminal import Terminal
 
+Function: TypeAlias = Callable[..., None]
+Decorator: TypeAlias = Callable[[Function], Function]
+
 FILE = click.Path(allow_dash=True)
-PATH = click.Path(dir_okay=False, path_type=Path)
 COUNT = click.IntRange(min=0)
+PATH = click.Path(dir_okay=False, path_type=Path)
 
 
 class Context:
-    """What the global options say: those that were given, by name."""
+    """What a command runs with, by the global options: those that were given, by name."""
 
     def __init__(self) -> None:
         self.options: dict[str, Any] = {}
@@ -39,59 +42,53 @@ class Context:
         """How to speak."""
         return Terminal(self.options)
 
+    @functools.cached_property
+    def settings(self) -> Settings:
+        """Which store, with which token and limits, until the command ends."""
+        return click.get_current_context().with_resource(choose_settings(self.options))
+
 
 def _remember(context: click.Context, parameter: click.Parameter, value: Any) -> None:
-    assert parameter.name is not None  # noqa: S101 - options have names
-    if context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE:
-        context.ensure_object(Context).options[parameter.name] = value
+    name = str(parameter.name)
+    if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+        context.ensure_object(Context).options[name] = value
 
 
 def _profile_names(_: click.Context, __: click.Parameter, begun: str) -> list[CompletionItem]:
-    with suppress(OSError, click.UsageError):
+    with suppress(click.UsageError):
         return [CompletionItem(name) for name in read_profiles() if name.startswith(begun)]
     return []
 
 
 def _global_options() -> list[click.Parameter]:
-    def option(*names: str, **settings: Any) -> click.Parameter:
-        return click.Option(names, expose_value=False, callback=_remember, **settings)
-
+    option = functools.partial(_option, expose_value=False, callback=_remember)
     return [
-        option(
-            "--store", "store_hash", metavar="HASH",
-            help="The store, instead of BIGCOMMERCE_STORE_HASH.",
-        ),
-        option("--base-url", metavar="URL", help="Where the API is."),
-        option(
-            "--profile", metavar="NAME", shell_complete=_profile_names,
-            help="The account of that name in the config file, instead of BCSHOPPER_PROFILE.",
-        ),
-        option(
-            "--sandbox", is_flag=True,
-            help="A throw-away store with customers 1 to {customers}, of whom {profiles} "
-            "have a profile.".format(**SANDBOX),
-        ),
-        option("--concurrency", type=int, help="Requests in flight.  [default: 10]"),
-        option("--share", type=float, help="The part of the quota to use.  [default: 1]"),
-        option(
-            "--pacing", type=click.Choice(["burst", "smooth"]),
-            help="As fast as the quota lasts, or spread over its window.  [default: burst]",
-        ),
-        option(
-            "--max-wait", type=float, metavar="SECONDS",
-            help="Give up on a request that would wait longer for quota.  [default: wait]",
-        ),
-        option(
-            "--shared", metavar="URL",
-            help="Share the quota with other processes through this Redis, as redis://host.",
-        ),
-        option("--timeout", type=float, metavar="SECONDS", help="For one try.  [default: 30]"),
-        option("--retries", type=int, help="Further tries of what may pass.  [default: 4]"),
-        option("-v", "--verbose", count=True, help="Say more; -vv logs every answer."),
-        option("--log-json", is_flag=True, help="Standard error as JSON lines."),
-        option("--no-color", is_flag=True, help="No colours; NO_COLOR does the same."),
-        option("--quiet", is_flag=True, help="Nothing on standard error but errors."),
+        option("The store, instead of BIGCOMMERCE_STORE_HASH.", "--store", "store_hash",
+               metavar="HASH"),
+        option("Where the API is.", "--base-url", metavar="URL"),
+        option("The account of that name in the config file, instead of BCSHOPPER_PROFILE.",
+               "--profile", metavar="NAME", shell_complete=_profile_names),
+        option("A throw-away store with customers 1 to {customers}, of whom {profiles} have a "
+               "profile.".format(**SANDBOX), "--sandbox", is_flag=True),
+        option("Requests in flight.  [default: 10]", "--concurrency", type=int),
+        option("The part of the quota to use.  [default: 1]", "--share", type=float),
+        option("As fast as the quota lasts, or spread over its window.  [default: burst]",
+               "--pacing", type=click.Choice(["burst", "smooth"])),
+        option("Give up on a request that would wait longer for quota.  [default: wait]",
+               "--max-wait", type=float, metavar="SECONDS"),
+        option("Share the quota with other processes through this Redis, as redis://host.",
+               "--shared", metavar="URL"),
+        option("For one try.  [default: 30]", "--timeout", type=float, metavar="SECONDS"),
+        option("Further tries of what may pass.  [default: 4]", "--retries", type=int),
+        option("Say more; -vv logs every answer.", "-v", "--verbose", count=True),
+        option("Standard error as JSON lines.", "--log-json", is_flag=True),
+        option("No colours; NO_COLOR does the same.", "--no-color", is_flag=True),
+        option("Nothing on standard error but errors.", "--quiet", is_flag=True),
     ]  # fmt: skip
+
+
+def _option(text: str, *names: str, **settings: Any) -> click.Parameter:
+    return click.Option(names, help=text, **settings)
 
 
 class Command(click.Command):
@@ -99,8 +96,8 @@ class Command(click.Command):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._global = _global_options()
-        self.params = [*self.params, *self._global]
+        self._own, self._global = self.params, _global_options()
+        self.params = [*self._own, *self._global]
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run it, to the right exit code."""
@@ -110,9 +107,7 @@ class Command(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Its own in full."""
-        own = [
-            p for p in self.get_params(ctx) if isinstance(p, click.Option) and p not in self._global
-        ]
+        own = [p for p in [*self._own, self.get_help_option(ctx)] if isinstance(p, click.Option)]
         with formatter.section("Options"):
             formatter.write_dl([record for p in own if (record := p.get_help_record(ctx))])
         with formatter.section("Global options, as bcshopper --help explains them"):
@@ -132,87 +127,72 @@ class Group(click.Group):
         self.params += _global_options()
 
 
+def command(
+    group: click.Group, *lines: str, **settings: Any
+) -> Callable[[Function], click.Command]:
+    """Make a function a command of a group: it is given the `Context`, its help these examples."""
+
+    def decorate(function: Function) -> click.Command:
+        return group.command(**examples(*lines), **settings)(click.pass_obj(function))
+
+    return decorate
+
+
 def examples(*lines: str) -> dict[str, str]:
     """The end of a command's help."""
     return {"epilog": "\b\nExamples:\n" + "\n".join(f"  $ {line}" for line in lines)}
 
 
-def prints(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of its output, as `output`."""
+def _gathers(name: str, make: Callable[..., Any], *options: Decorator) -> Decorator:
+    """Give a command options, and what `make` makes of their values as the argument `name`."""
+    theirs = inspect.signature(make).parameters
 
-    @click.option(
+    def decorate(command: Function) -> Function:
+        def wrapped(*args: Any, **given: Any) -> None:
+            made = make(**{key: given.pop(key) for key in theirs})
+            command(*args, **{name: made}, **given)
+
+        done: Function = functools.update_wrapper(wrapped, command)
+        for option in reversed(options):
+            done = option(done)
+        return done
+
+    return decorate
+
+
+prints = _gathers(
+    "output", Output.choose,
+    click.option(
         "--format", "fmt", type=click.Choice(FORMATS),
         help="How to print; a table on a terminal and JSON lines elsewhere if not given.",
-    )  # fmt: skip
-    @click.option(
-        "--output", "output_path", metavar="FILE", type=FILE,
+    ),
+    click.option(
+        "--output", "path", metavar="FILE", type=FILE,
         help="Write there, whole or not at all; the suffix tells the format.",
-    )  # fmt: skip
-    @click.option("--fields", metavar="NAMES", help="Only these columns, as id,customer_id.")
-    @functools.wraps(command)
-    def wrapped(
-        *args: Any, fmt: Format | None, output_path: str | None, fields: str | None, **kwargs: Any
-    ) -> None:
-        names = [] if fields is None else [name.strip() for name in fields.split(",")]
-        command(*args, output=Output.choose(fmt, output_path, names), **kwargs)
-
-    return wrapped
+    ),
+    click.option("--fields", metavar="NAMES", help="Only these columns, as id,customer_id."),
+)  # fmt: skip
+"""Gives a command the options of its output, as `output`."""
 
 
-@attrs.frozen
-class Ids:
-    """The ids of a command.
-
-    Attributes:
-        source: where they come from.
-        skip_bad: whether bad lines are left out.
-        allow_empty: whether it is well that there are none.
-    """
-
-    source: Source
-    skip_bad: bool
-    allow_empty: bool
-
-
-def takes_ids(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def takes_ids(name: str) -> Decorator:
     """Give a command the arguments and options of its ids, as `ids`."""
-
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        @click.argument("arguments", nargs=-1, metavar=f"[{name}]...")
-        @click.option(
+    return _gathers(
+        "ids", Ids,
+        click.argument("arguments", nargs=-1, metavar=f"[{name}]..."),
+        click.option(
             "--from", "source_path", metavar="FILE", type=FILE,
             help="Read ids from a file, - for standard input: lines, or by its suffix CSV, TSV, "
             "JSON lines or JSON; packed with gzip or not.",
-        )  # fmt: skip
-        @click.option("--column", metavar="NAME", help="Read CSV, with the ids in this column.")
-        @click.option("--field", metavar="NAME", help="Read JSON, with the ids in this field.")
-        @click.option(
+        ),
+        click.option("--column", metavar="NAME", help="Read CSV, with the ids in this column."),
+        click.option("--field", metavar="NAME", help="Read JSON, with the ids in this field."),
+        click.option(
             "--skip-bad", is_flag=True,
             help="Write bad lines to a file of rejects, and go on without them.",
-        )  # fmt: skip
-        @click.option("--allow-empty", is_flag=True, help="Take no ids at all for success.")
-        @functools.wraps(command)
-        def wrapped(
-            *args: Any,
-            arguments: tuple[str, ...],
-            source_path: str | None,
-            column: str | None,
-            field: str | None,
-            skip_bad: bool,
-            allow_empty: bool,
-            **kwargs: Any,
-        ) -> None:
-            if kwargs.get("all_customers"):
-                if arguments or source_path or column or field:
-                    raise click.UsageError("--all-customers is everyone: give no ids with it")
-                source = Source((), None)
-            else:
-                source = choose_source(arguments, source_path, column=column, field=field)
-            command(*args, ids=Ids(source, skip_bad, allow_empty), **kwargs)
-
-        return wrapped
-
-    return decorate
+        ),
+        click.option("--allow-empty", is_flag=True, help="Take no ids at all for success."),
+    )  # fmt: skip
 
 
 def _in_a_folder(_: click.Context, __: click.Parameter, path: Path | None) -> Path | None:
@@ -257,6 +237,6 @@ journal = click.option(
 )  # fmt: skip
 
 
-def writes(command: Callable[..., None]) -> Callable[..., None]:
+def writes(command: Function) -> Function:
     """Give a command the options of a job that writes to the store."""
     return prints(journal(dry_run(summary(command))))

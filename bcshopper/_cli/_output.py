@@ -18,11 +18,15 @@ import attrs
 import click
 import msgspec
 
-from bcshopper._cli._files import closing_file, whole_file
-from bcshopper._cli._formats import DELIMITERS, Format, format_of, is_packed
+from bcshopper._cli._files import (
+    DELIMITERS,
+    Format,
+    closing_file,
+    format_of,
+    is_packed,
+    whole_file,
+)
 from bcshopper._cli._terminal import visible
-from bcshopper._models import Customer
-from bcshopper._transport import Request
 from bcshopper.errors import APIError
 
 Cells: TypeAlias = Sequence[Any]
@@ -59,23 +63,24 @@ def _attributes(*names: str) -> Columns:
     return Columns(tuple(name.partition(".")[0] for name in names), attrgetter(*names))
 
 
-def _request_cells(request: Request) -> Cells:
-    body = None if request.body is None else request.body.decode()
-    return request.method, str(request.url), body
-
-
-def _customer_cells(customer: Customer) -> Cells:
-    segments = " ".join(map(str, customer.segment_ids))
-    return customer.id, customer.shopper_profile_id, segments, customer.date_modified
-
-
 PROFILES = _attributes("id", "customer_id", "created_at", "updated_at")
 OUTCOMES = _attributes("item", "status.value", "profile_id", "error")
 LOOKUPS = Columns(("customer_id", "profile_id"), tuple)
 SEGMENTS = _attributes("id", "name", "description", "created_at", "updated_at")
-CUSTOMERS = Columns(("customer_id", "profile_id", "segment_ids", "date_modified"), _customer_cells)
+CUSTOMERS = Columns(
+    ("customer_id", "profile_id", "segment_ids", "date_modified"),
+    lambda customer: (
+        customer.id,
+        customer.shopper_profile_id,
+        " ".join(map(str, customer.segment_ids)),
+        customer.date_modified,
+    ),
+)
 QUOTAS = _attributes("limit", "remaining", "window", "reset_in")
-REQUESTS = Columns(("method", "url", "body"), _request_cells)
+REQUESTS = Columns(
+    ("method", "url", "body"),
+    lambda r: (r.method, str(r.url), None if r.body is None else r.body.decode()),
+)
 
 
 def _plain(value: object) -> str:
@@ -115,9 +120,7 @@ class Rows:
     def flush(self) -> None:
         """Let whoever reads have every row now; raises as `write` does."""
         self._complete()
-        self._hand_over()
-        with self._named_errors():
-            self._stream.flush()
+        self._hand_over(flushes=True)
 
     def end(self) -> None:
         """Add what the format has after the last row."""
@@ -136,17 +139,14 @@ class Rows:
         row = dict(zip(self._columns.names, cells, strict=True))
         _ENCODER.encode_into(row, self._waiting, -1)
 
-    def _hand_over(self) -> None:
+    def _hand_over(self, *, flushes: bool = False) -> None:
         block = bytes(self._waiting)
         self._waiting.clear()
-        with self._named_errors():
+        try:
             while block:  # an unbuffered standard output may take less than all
                 block = block[self._stream.write(block) :]
-
-    @contextmanager
-    def _named_errors(self) -> Iterator[None]:
-        try:
-            yield
+            if flushes:
+                self._stream.flush()
         except OSError as error:
             error.filename = self._name
             raise
@@ -205,13 +205,12 @@ class _Table(Rows):
             self._complete()
 
     def _complete(self) -> None:
-        widths = self._widths_with(self._held)
-        if sum(widths[:-1]) + 2 * len(widths[:-1]) + min(widths[-1], _LAST_COLUMN) > self._room:
+        *most, last = self._widths_with(self._held)
+        if sum(most) + 2 * len(most) + min(last, _LAST_COLUMN) > self._room:
             self._is_short = True
-            widths = self._widths_with(self._held)
-        self._widths = widths
+        self._widths = self._widths_with(self._held)
         for cells in self._held:
-            texts = zip(map(self._text, cells), widths, strict=True)
+            texts = zip(map(self._text, cells), self._widths, strict=True)
             line = "  ".join(f"{text:<{width}}" for text, width in texts).rstrip()
             line = line if len(line) <= self._room else line[: self._room - 1] + "…"
             self._waiting += line.encode() + b"\n"
@@ -252,14 +251,14 @@ class Output:
 
     @classmethod
     def choose(
-        cls, fmt: Format | None = None, path: str | None = None, fields: Sequence[str] = ()
+        cls, fmt: Format | None = None, path: str | None = None, fields: str | None = None
     ) -> Output:
-        """There, in this format or else the one that suits the place."""
+        """There, in this format or else the one that suits the place, and with these columns."""
         path = None if path == "-" else path
-        if path is not None:
-            return cls(fmt or format_of(path) or "jsonl", path, fields)
-        suits: Format = "table" if _standard_output().isatty() else "jsonl"
-        return cls(fmt or suits, None, fields)
+        names = () if fields is None else [name.strip() for name in fields.split(",")]
+        if path is None and _standard_output().isatty():
+            return cls(fmt or "table", path, names)
+        return cls(fmt or format_of(path or "") or "jsonl", path, names)
 
     @property
     def is_read_now(self) -> bool:

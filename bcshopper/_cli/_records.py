@@ -8,7 +8,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -17,7 +17,7 @@ import click
 import ijson  # type: ignore[import-untyped]
 import msgspec
 
-from bcshopper._cli._formats import DELIMITERS, Format, format_of
+from bcshopper._cli._files import DELIMITERS, Format, format_of
 from bcshopper._cli._source import IdKind, Numbered, Source, Stream
 from bcshopper._cli._terminal import say
 from bcshopper.errors import InvalidInputError
@@ -235,16 +235,20 @@ def _rows(lines: Numbered, fmt: Format, source: Source, kind: IdKind[Any]) -> It
         taken.append(text)
         return _decoded(text)
 
-    def read() -> Iterator[tuple[str, bytes, list[str] | Exception]]:
+    def read() -> Iterator[tuple[str, bytes, list[str] | InvalidInputError]]:
         texts = map(take, itertools.chain([first], lines))
         reader = csv.reader(texts, delimiter=delimiter, strict=True)
-        cells: list[str] | Exception | None
+        cells: list[str] | InvalidInputError | None
         while True:
             begins = line + 1
             taken.clear()
             try:
                 cells = next(reader, None)
-            except (csv.Error, InvalidInputError) as error:
+            except csv.Error as error:
+                said, _, _ = str(error).partition(" - ")  # a hint for programmers may follow
+                reason = f"no valid CSV: {said}; is there a quote too many or too few?"
+                cells = InvalidInputError(reason)
+            except InvalidInputError as error:
                 cells = error
             if cells is None:
                 return
@@ -254,8 +258,8 @@ def _rows(lines: Numbered, fmt: Format, source: Source, kind: IdKind[Any]) -> It
 
     rows = read()
     place, header, names = next(rows, ("", b"", []))
-    if isinstance(names, Exception):
-        raise click.UsageError(f"{source.label}, {place}: {_csv_reason(names)}")
+    if isinstance(names, InvalidInputError):
+        raise click.UsageError(f"{source.label}, {place}: {names}")
     columns = [name.strip() for name in names]
     index = _choose_column(columns, source, kind) if columns else 0
     for place, raw, cells in rows:
@@ -272,9 +276,9 @@ def _likely_delimiter(line: bytes, label: str) -> str:
     return found
 
 
-def _cell(cells: list[str] | Exception, columns: Sequence[str], index: int) -> str:
-    if isinstance(cells, Exception):
-        raise InvalidInputError(_csv_reason(cells))
+def _cell(cells: list[str] | InvalidInputError, columns: Sequence[str], index: int) -> str:
+    if isinstance(cells, InvalidInputError):
+        raise cells
     if len(cells) != len(columns):
         raise InvalidInputError(f"{len(cells)} cells for {len(columns)} columns")
     if not (text := cells[index].strip()):
@@ -282,33 +286,20 @@ def _cell(cells: list[str] | Exception, columns: Sequence[str], index: int) -> s
     return text
 
 
-def _csv_reason(error: Exception) -> str:
-    if isinstance(error, InvalidInputError):
-        return str(error)
-    said, _, _ = str(error).partition(" - ")  # a hint for programmers may follow
-    return f"no valid CSV: {said}; is there a quote too many or too few?"
-
-
 def _choose_column(columns: Sequence[str], source: Source, kind: IdKind[Any]) -> int:
     name, label = source.name, source.label
     listed = f"{', '.join(map(repr, columns)):.{_MOST_NAMED}}"
     if name is None and len(columns) == 1:
         name = columns[0]
-        _refuse_an_id(name, kind, label)
+        with suppress(InvalidInputError):
+            kind.check(name)
+            raise click.UsageError(
+                f"{label} begins with the id {name}, where CSV has its columns' names: "
+                "put a name first, or let the file's name end in .txt"
+            )
     elif name is None and (name := _likely_name(columns, kind.names)) is None:
         raise click.UsageError(f"{label} has the columns {listed}: name the ids' with --column")
     if (found := columns.count(name)) != 1:
         has = f"has {found} columns" if found else "has no column"
         raise click.UsageError(f"{label} {has} {name!r}; its columns are {listed}")
     return columns.index(name)
-
-
-def _refuse_an_id(name: str, kind: IdKind[Any], label: str) -> None:
-    try:
-        kind.check(name)
-    except InvalidInputError:
-        return
-    raise click.UsageError(
-        f"{label} begins with the id {name}, where CSV has its columns' names: "
-        "put a name first, or let the file's name end in .txt"
-    )

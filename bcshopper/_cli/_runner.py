@@ -42,7 +42,7 @@ _OF_THE_PATH = frozenset({
 class CommandError(Exception):
     """What ends a command, in words, with its exit code."""
 
-    def __init__(self, message: str, code: Exit) -> None:
+    def __init__(self, message: str, code: Exit = Exit.USAGE) -> None:
         super().__init__(message)
         self.code = code
 

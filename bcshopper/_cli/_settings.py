@@ -7,17 +7,17 @@ import shlex
 import stat
 import subprocess
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 import click
 from yarl import URL
 
-from bcshopper._cli._runner import CommandError, Exit
-from bcshopper._cli._terminal import warn
+from bcshopper._cli._runner import CommandError, Exit, run
+from bcshopper._cli._terminal import log_response, warn
 from bcshopper._quota import QuotaPolicy
 from bcshopper._secret import Secret
 from bcshopper._session import DEFAULT_BASE_URL, Session
@@ -25,6 +25,8 @@ from bcshopper._transport import RetryPolicy
 from bcshopper.errors import InvalidInputError
 from bcshopper.events import Event
 from bcshopper.sandbox import Sandbox
+
+T = TypeVar("T")
 
 CONFIG_FILE = Path(click.get_app_dir("bcshopper")) / "config.toml"
 SANDBOX = {"customers": 1000, "profiles": 100}
@@ -37,13 +39,6 @@ MAX_CONCURRENT = QuotaPolicy().max_concurrent
 TOKEN_KEYS = ("token_env", "token_file", "token_command")
 
 _READABLE_BY_OTHERS = stat.S_IRGRP | stat.S_IROTH
-
-
-class CredentialsError(CommandError):
-    """The account is not known, or its token can't be had; the text says what to do."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message, Exit.CREDENTIALS)
 
 
 @attrs.frozen
@@ -70,13 +65,22 @@ class Settings:
         """A session with these settings.
 
         Raises:
-            CredentialsError: the store hash or the token can't be one.
+            CommandError: the store hash or the token can't be one.
         """
         store, token, url = self.store_hash, self.access_token, self.base_url
         try:
             return Session(store, token, base_url=url, on_event=on_event, **self.limits)
         except InvalidInputError as error:
-            raise CredentialsError(str(error)) from None
+            raise CommandError(str(error), Exit.CREDENTIALS) from None
+
+    def ask(self, call: Callable[[Session], Coroutine[Any, Any, T]]) -> T:
+        """Run a call in a session of its own."""
+
+        async def job() -> T:
+            async with self.session(log_response) as session:
+                return await call(session)
+
+        return run(job())
 
 
 @contextmanager
@@ -86,7 +90,7 @@ def choose_settings(options: Mapping[str, Any]) -> Iterator[Settings]:
     Raises:
         click.UsageError: the config file, a name in it, a limit, the address or a combination of
             options is wrong.
-        CredentialsError: something is missing, or can't be what it should be.
+        CommandError: something is missing, or can't be what it should be.
     """
     for option, name in ("store", "store_hash"), ("base-url", "base_url"), ("profile", "profile"):
         if options.get(name) == "":  # of a shell variable that is not set
@@ -118,9 +122,10 @@ def _find_settings(options: Mapping[str, Any]) -> Settings:
 
     store_hash, base_url = find("store_hash"), str(find("base_url") or DEFAULT_BASE_URL)
     if not store_hash:
-        raise CredentialsError(
+        raise CommandError(
             f"which store? Set BIGCOMMERCE_STORE_HASH, or give --store, "
-            f"or --profile with a section of {CONFIG_FILE}"
+            f"or --profile with a section of {CONFIG_FILE}",
+            Exit.CREDENTIALS,
         )
     return Settings(store_hash, _token(profile), base_url, _limits(options, profile, base_url))
 
@@ -149,28 +154,26 @@ def _limits(options: Mapping[str, Any], profile: Mapping[str, Any], url: str) ->
 
 
 def read_profiles() -> Mapping[str, Any]:
-    """The sections of the config file, by name.
+    """The sections of the config file, by name; none without a file.
 
     Raises:
-        FileNotFoundError: there is none.
         click.UsageError: it can't be read.
     """
     try:
         profiles = tomllib.loads(CONFIG_FILE.read_text(encoding="utf-8")).get("profiles", {})
     except FileNotFoundError:
-        raise
+        return {}
     except (OSError, ValueError) as error:
         raise click.UsageError(f"{CONFIG_FILE} can't be read: {error}") from None
     return profiles if isinstance(profiles, dict) else {}
 
 
 def _read_profile(name: str) -> Mapping[str, Any]:
-    try:
-        profiles = read_profiles()
-    except FileNotFoundError:
+    profiles = read_profiles()
+    if not profiles and not os.path.exists(CONFIG_FILE):  # noqa: PTH110 - never raises
         raise click.UsageError(
             f"profile {name!r} would be a section of {CONFIG_FILE}, which does not exist"
-        ) from None
+        )
     profile = profiles.get(name)
     if not isinstance(profile, dict):
         known = ", ".join(profiles) or "none"
@@ -195,7 +198,9 @@ def _token(profile: Mapping[str, Any]) -> Secret:
     name = str(profile.get("token_env", "BIGCOMMERCE_ACCESS_TOKEN"))
     if token := os.environ.get(name):
         return Secret(token)
-    raise CredentialsError(f"set the environment variable {name} to the store's access token")
+    raise CommandError(
+        f"set the environment variable {name} to the store's access token", Exit.CREDENTIALS
+    )
 
 
 def _read_token(path: Path) -> Secret:
@@ -206,7 +211,7 @@ def _read_token(path: Path) -> Secret:
                 warn(f"token_file {path} can be read by others: chmod 600 it, if it is yours")
             return Secret(file.read().strip())
     except (OSError, ValueError) as error:
-        raise CredentialsError(f"token_file can't be read: {error}") from None
+        raise CommandError(f"token_file can't be read: {error}", Exit.CREDENTIALS) from None
 
 
 def _ask(command: object) -> Secret:
@@ -223,7 +228,7 @@ def _ask(command: object) -> Secret:
             words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=False
         )
     except (OSError, ValueError) as error:
-        raise CredentialsError(f"{what} can't be run: {error}") from None
+        raise CommandError(f"{what} can't be run: {error}", Exit.CREDENTIALS) from None
     if done.returncode:
-        raise CredentialsError(f"{what} failed with code {done.returncode}")
+        raise CommandError(f"{what} failed with code {done.returncode}", Exit.CREDENTIALS)
     return Secret(done.stdout.decode(errors="replace").strip())

@@ -1,4 +1,4 @@
-"""Where ids come from, what they are, and the lines that hold them."""
+"""Where ids come from: a file, standard input or arguments; and the lines that hold them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ import attrs
 import click
 
 from bcshopper import _inputs
-from bcshopper._cli._formats import Format, format_of, is_packed, split
+from bcshopper._cli._files import Format, format_of, is_packed, split
 
 T = TypeVar("T")
 Stream: TypeAlias = io.BufferedReader | gzip.GzipFile
 Numbered: TypeAlias = Iterator[tuple[int, bytes]]
 
-_MOST_DIGITS = 100
 _GLANCE = 100  # bytes
+_MOST_DIGITS = 100
 _GZIP = b"\x1f\x8b"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _READ_ERRORS = (OSError, EOFError, ValueError, zlib.error)
@@ -88,7 +88,9 @@ class Source:
         is_sure = format_of(path) is not None or self.format == "csv"
         try:
             if self.is_stdin:
-                stream = _standard_stream()
+                buffer: Any = _standard_input().buffer
+                is_buffered = isinstance(buffer, io.BufferedReader)
+                stream = buffer if is_buffered else io.BufferedReader(buffer)
             else:
                 stream = stack.enter_context(Path(path).open("rb"))  # noqa: SIM115
             if is_packed(path) or stream.peek(_GLANCE).startswith(_GZIP):
@@ -143,11 +145,11 @@ def choose_source(
     Raises:
         click.UsageError: ids are given in two ways or in none.
     """
+    name = column if column is not None else field
     if arguments and path is not None:
         raise click.UsageError("give ids as arguments or with --from, not both")
     if column is not None and field is not None:
         raise click.UsageError("--column is for CSV and --field for JSON: give one of them")
-    name = column if column is not None else field
     if arguments and name is not None:
         raise click.UsageError("--column and --field are for files and standard input")
     if arguments:
@@ -168,8 +170,3 @@ def _standard_input() -> TextIO:
     if stdin is None:
         raise click.UsageError("standard input is closed: give ids as arguments or with --from")
     return stdin
-
-
-def _standard_stream() -> Stream:
-    buffer: Any = _standard_input().buffer
-    return buffer if isinstance(buffer, io.BufferedReader) else io.BufferedReader(buffer)

@@ -12,11 +12,13 @@ from typing import Any
 import attrs
 
 from bcshopper._cli._files import whole_file
+from bcshopper._cli._terminal import say
 from bcshopper._outcomes import GOOD, Outcome, Status
 from bcshopper._transport import SessionStats
 from bcshopper.errors import TransportError
 
 _SHOWN_REASONS = 3
+_TOLD = 0.05  # seconds of waiting: less would be shown as none
 _ALWAYS = {
     "create": {Status.CREATED, Status.EXISTS},
     "delete": {Status.DELETED},
@@ -116,8 +118,9 @@ class Summary:
         )
         stats = self._stats
         work = f"{stats.requests:,} requests, {stats.retries:,} retries, {self._seconds:,.1f} s"
-        waited = f"of which {stats.quota_seconds:,.1f} s waiting for quota"
-        lines = [f"{self.verb}: {counts}; {work}, {waited}"]
+        seconds = stats.quota_seconds
+        waited = f", of which {seconds:,.1f} s waiting for quota" if seconds >= _TOLD else ""
+        lines = [f"{self.verb}: {counts}; {work}{waited}"]
         if self.skipped:
             lines.append(f"{self.skipped:,} bad lines were skipped")
         if self.failed:
@@ -129,10 +132,15 @@ class Summary:
             lines += told
         return lines
 
-    def write(self, path: Path) -> None:
-        """Write it as JSON, whole or not at all."""
-        with whole_file(path) as file:
-            file.write(json.dumps(self.as_dict(), indent=2).encode() + b"\n")
+    def report(self, path: Path | None, **told: Any) -> None:
+        """If there was any work, say it, and write it there as JSON, whole or not at all."""
+        if not self.ended:
+            return
+        for line in self.lines(**told):
+            say(line)
+        if path is not None:
+            with whole_file(path) as file:
+                file.write(json.dumps(self.as_dict(), indent=2).encode() + b"\n")
 
 
 def _name(status: Status) -> str:

@@ -69,7 +69,7 @@ def test_command_lines_run(page, tmp_path):
         if page != ROOT / "bcshopper/_cli/README.md":
             return
         assert not sandbox.store.profiles
-    assert (tmp_path / "orders.rejects.csv").read_text() == "buyer,total\nunknown,2.50\n"
+    assert (tmp_path / "orders.rejects.csv").read_text() == "Buyer;total\nunknown;2.50\n"
     assert len((tmp_path / "outcomes.csv").read_text().splitlines()) == 261
     assert json.loads((tmp_path / "summary.json").read_text())["created"] == 300
 

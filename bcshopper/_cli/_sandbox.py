@@ -1,52 +1,30 @@
-"""`bcshopper sandbox`: how the store behaves, what it holds, and whom it tells."""
+"""The embedded store: `bcshopper sandbox` serves one, `bcshopper demo` works on one."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+import time
+from collections.abc import AsyncIterable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
+from rich.console import Console
+from rich.table import Table
 
 from bcshopper._cli._files import whole_file
-from bcshopper._cli._terminal import say
+from bcshopper._cli._pace import Pace
+from bcshopper._cli._progress import shown
+from bcshopper._cli._terminal import Terminal, say
+from bcshopper._quota import QuotaPolicy
 from bcshopper.errors import InvalidInputError
 from bcshopper.sandbox import Sandbox
 from bcshopper.sandbox._documents import add_fault, read_rules
 from bcshopper.sandbox._seed import dump
 from bcshopper.sandbox._webhooks import SECRET
-
-_FILE = click.Path(dir_okay=False, path_type=Path)
-_OPTIONS = (
-    click.option("--quota", type=int, help="Requests per window."),
-    click.option("--window", type=float, help="Seconds that a window of the quota lasts."),
-    click.option("--latency", type=float, help="Seconds that every answer takes longer."),
-    click.option(
-        "--fault", "faults", multiple=True, metavar="JSON", help="What goes wrong; repeatable."
-    ),
-    click.option("--rules", metavar="JSON", help="How the store behaves otherwise."),
-    click.option("--seed-file", type=_FILE, help="What the store holds besides, as JSON."),
-    click.option(
-        "--state", type=_FILE,
-        help="Keep the store there when it ends, and go on with it if it is there.",
-    ),
-    click.option("--webhooks", metavar="URL", help="Send webhooks of customers there."),
-    click.option(
-        "--secret", envvar="WEBHOOK_SECRET", metavar="BASE64", help="The key that signs them.",
-    ),
-    click.option("--no-admin", is_flag=True, help="Without the page and its API."),
-)  # fmt: skip
-
-
-def serve_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of a served sandbox, but for its port and its size."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
 
 
 def serve(
@@ -103,3 +81,32 @@ def _refused(what: object) -> Iterator[None]:
     except (InvalidInputError, msgspec.DecodeError, TypeError, OSError) as error:
         words = error.strerror if isinstance(error, OSError) else error
         raise click.UsageError(f"{what}: {words}") from None
+
+
+async def run_demo(customers: int, terminal: Terminal) -> None:
+    """Create, list and delete a profile for each customer, and say what it took."""
+    summary = Table(title=f"{customers:,} customers of an embedded store")
+    for name in ("", "profiles", "requests", "seconds", "per second"):
+        summary.add_column(name, justify="right" if name else "left")
+    async with Sandbox(customers=customers) as sandbox, sandbox.session() as session:
+        profiles = session.shopper_profiles
+
+        async def step(name: str, items: AsyncIterable[object]) -> None:
+            now = asyncio.get_running_loop().time
+            pace = Pace(name, customers, quota=lambda: None, policy=QuotaPolicy(), now=now)
+            before, began = session.stats.requests, time.perf_counter()
+            async with shown(pace, terminal):
+                async for _ in items:
+                    pace.advance(1)
+            seconds = time.perf_counter() - began
+            requests = f"{session.stats.requests - before:,}"
+            rate = f"{pace.done / seconds:,.0f}"
+            summary.add_row(name, f"{pace.done:,}", requests, f"{seconds:.2f}", rate)
+
+        await step("create", profiles.create_stream(range(1, customers + 1)))
+        await step("list", profiles.list())
+        await step("delete", profiles.delete_stream(list(sandbox.store.profiles)))
+        left = len(sandbox.store.profiles)
+    console = Console()
+    console.print(summary)
+    console.print(f"{left} profiles left in the store.")
