@@ -33,7 +33,8 @@ from bcshopper import (
     SyncReport,
     TooManyRemovalsError,
 )
-from bcshopper.events import ChunkDone, Event, RetryScheduled
+from bcshopper.events import ChunkDone, Event, RequestFailed, RetryScheduled
+from bcshopper.otel import Telemetry
 from bcshopper.sandbox import Fault, Rules, Sandbox
 
 
@@ -46,6 +47,9 @@ def watch(event: Event) -> None:
         assert_type(event.delay, float)
     elif isinstance(event, ChunkDone):
         assert_type(event.verb, str)
+    elif isinstance(event, RequestFailed):
+        assert_type(event.status, int | None)
+        assert_type(event.route, str)
 
 
 async def main() -> None:
@@ -62,6 +66,9 @@ async def main() -> None:
             on_event=watch,
         ) as session,
     ):
+        hasty = session.with_options(retry=RetryPolicy(attempts=1, budget=10), timeout=2)
+        assert_type(hasty, Session)
+        Session("hash", "token", quota=QuotaPolicy(max_concurrent=20), on_event=Telemetry())
         profiles = session.shopper_profiles
         assert_type(profiles.list(), Paginator[ShopperProfile])
         async for profile in profiles.list(limit=100):
