@@ -395,7 +395,9 @@ def test_a_journal_is_looked_into_while_the_job_runs(sandbox, journal, tmp_path)
     _, err = process.communicate()
     assert process.returncode == 0, err
     assert "300 created" in err
-    assert any(re.search(r"running: \d+ a second, \d:\d\d:\d\d left\n", text) for text in seen), seen
+    assert any(re.search(r"running: \d+ a second, \d:\d\d:\d\d left\n", text) for text in seen), (
+        seen
+    )
     assert "running" not in bcshopper("journal", "show", journal).stdout
 
 

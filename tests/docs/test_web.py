@@ -29,7 +29,7 @@ SERVICES = ["service.py", "service_aiohttp.py"]
 
 @pytest.fixture(autouse=True)
 def no_threads(monkeypatch):
-    """FastAPI calls what is not asynchronous at once and here: time would run away from a thread."""
+    """FastAPI calls what is not asynchronous here: time would run away from a thread."""
 
     async def run_sync(function, *args, **_):
         return function(*args)
