@@ -137,6 +137,7 @@ def test_what_is_in_flight_counts_for_who_comes():
     state = known(3, limit=5)
     assert state.wait_for(0.0, QuotaPolicy(share=0.2), 0) == 10.25  # one of one was sent
     assert state.wait_for(0.0, QuotaPolicy(share=0.2), 1) == 40.25
+    send(state, 1)
     answer(state, 1, status=503, asked=20.0)
     assert state.wait_for(0.0, BURST, 0) == 20
     assert state.wait_for(0.0, BURST, 3) == 20
