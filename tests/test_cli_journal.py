@@ -165,10 +165,10 @@ def run_job(job, rules, tmp_path, moments):
 @pytest.mark.parametrize(
     ("kind", "rules", "seed"),
     [
-        (Create, Rules(), 1),
+        pytest.param(Create, Rules(), 1, marks=pytest.mark.long),
         (Create, Rules(bad_items="207"), 2),
-        (Create, Rules(newest_first=True), 3),
-        (Delete, Rules(), 4),
+        pytest.param(Create, Rules(newest_first=True), 3, marks=pytest.mark.long),
+        pytest.param(Delete, Rules(), 4, marks=pytest.mark.long),
         (Delete, Rules(vanished="not_found"), 5),
     ],
 )

@@ -151,7 +151,7 @@ class Outcomes(RuleBasedStateMachine):
 
 
 class TestOutcomes(Outcomes.TestCase):
-    settings = settings(max_examples=200, stateful_step_count=8, deadline=None)
+    settings = settings(max_examples=120, stateful_step_count=8, deadline=None)
 
 
 @pytest.mark.long
