@@ -1,5 +1,6 @@
 import asyncio
 import logging
+import os
 import signal
 
 import pytest
@@ -29,6 +30,11 @@ def logging_as_it_was():
     for logger, handlers, level, propagate in before:
         logger.handlers, logger.propagate = handlers, propagate
         logger.setLevel(level)
+
+
+def pytest_xdist_auto_num_workers(config):
+    """More than there are processors: many tests wait for other processes."""
+    return (os.cpu_count() or 1) + 1
 
 
 def pytest_asyncio_loop_factories(config, item):

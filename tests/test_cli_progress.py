@@ -93,9 +93,9 @@ QUOTA = Rules(quota=150, window=30.0)
 @pytest.mark.parametrize(
     ("count", "latency", "limits", "rules"),
     [
-        (60_000, 0.2, {}, QUOTA),
-        (30_000, 0.2, {"quota": QuotaPolicy(share=0.5)}, QUOTA),
-        (45_000, 0.2, {"quota": QuotaPolicy(pacing="smooth")}, QUOTA),
+        (40_000, 0.2, {}, QUOTA),
+        pytest.param(30_000, 0.2, {"quota": QuotaPolicy(share=0.5)}, QUOTA, marks=pytest.mark.long),
+        (40_000, 0.2, {"quota": QuotaPolicy(pacing="smooth")}, QUOTA),
         (45_000, 1.0, {"concurrency": 4}, QUOTA),  # the window's end comes before that of its quota
         (30_000, 1.5, {"concurrency": 1}, Rules()),
         pytest.param(300_000, 0.2, {}, QUOTA, marks=pytest.mark.long),

@@ -27,6 +27,16 @@ from tests.docs.blocks import EXAMPLES, environment
 SERVICES = ["service.py", "service_aiohttp.py"]
 
 
+@pytest.fixture(autouse=True)
+def no_threads(monkeypatch):
+    """FastAPI calls what is not asynchronous here: time would run away from a thread."""
+
+    async def run_sync(function, *args, **_):
+        return function(*args)
+
+    monkeypatch.setattr("anyio.to_thread.run_sync", run_sync)
+
+
 def load(name, monkeypatch):
     """The module that an example is, made anew: aiohttp serves an application only once."""
     monkeypatch.syspath_prepend(EXAMPLES)

@@ -145,7 +145,7 @@ def fewest(case):
 
 
 @given(cases(faults=True))
-@settings(max_examples=200, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, suppress_health_check=list(HealthCheck))
 def test_every_outcome_is_true(case):
     """Whatever goes wrong; and a second sync finishes what the first one left."""
     run(play(case))
@@ -160,7 +160,7 @@ def test_every_outcome_is_true_at_length(case):
 
 
 @given(cases(faults=False))
-@settings(max_examples=100, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 def test_where_nothing_goes_wrong_it_takes_hardly_more_than_the_fewest_requests(case):
     """At most 1.15 times as many, if the store names whom it refuses."""
     took = run(play(case))
