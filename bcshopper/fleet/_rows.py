@@ -7,8 +7,10 @@ say of the job is ignored, and what it has to say of rows can't undo what is fin
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import count, islice
 from typing import Any, Self, TypeAlias
 from uuid import UUID
 
@@ -75,14 +77,10 @@ _J, _R = _JOBS.c, _ROWS.c
 _IS_UNSURE = sa.or_(
     _R.status == Status.UNKNOWN.value, _R.status == Status.NOT_SENT.value
 )
-"""What no retry changes is all else: done as promised, or refused by the store itself."""
+"""Of an id without a result; all else no retry changes."""
 # What one outcome changes: a later one may say more of what was not known, and nothing else.
-_NOTE = (
-    sa.update(_ROWS)
-    .where(_R.job == sa.bindparam("of"), _R.position == sa.bindparam("at"))
-    .where(sa.or_(_R.status.is_(None), _IS_UNSURE))
-    .values(status=sa.bindparam("became"), profile_id=sa.bindparam("has"), error=sa.bindparam("why"))
-)
+_IS_OPEN = sa.or_(_R.status.is_(None), _IS_UNSURE)
+"""What a later outcome may say more of; what is final stays so."""
 
 
 @attrs.frozen
@@ -204,6 +202,8 @@ class Rows:
         try:
             with self.engine.begin() as connection:
                 connection.execute(sa.update(_JOBS).where(_J.id == job).values(name=name))
+                if not self.is_sqlite:  # which would sort all of them for every chunk
+                    connection.execute(sa.text(f"ANALYZE {_ROWS.name}"))
                 self._enqueue(connection, Turn(job, 1))
         except sa.exc.IntegrityError:
             self.drop(job)
@@ -285,20 +285,29 @@ class Rows:
             fields: what else is to be known of the job.
         """
         notes = [
-            {
-                "of": turn.job,
-                "at": position,
-                "became": outcome.status.value,
-                "has": outcome.profile_id and str(outcome.profile_id),
-                "why": None if outcome.error is None else str(outcome.error),
-            }
+            (
+                position,
+                str(outcome.item),
+                outcome.status.value,
+                outcome.profile_id and str(outcome.profile_id),
+                None if outcome.error is None else str(outcome.error),
+            )
             for position, outcome in outcomes
         ]
         with self.engine.begin() as connection:
             # First of all: whoever moves the job on at the same time waits here.
             is_current = self._take(connection, turn, **fields)
             if notes:
-                connection.execute(_NOTE, notes)
+                added = self._insert_from_json(
+                    turn.job, (_R.item, _R.status, _R.profile_id, _R.error)
+                )
+                new = added.excluded
+                told = added.on_conflict_do_update(  # all of them are there
+                    index_elements=[_R.job, _R.position],
+                    set_={"status": new.status, "profile_id": new.profile_id, "error": new.error},
+                    where=_IS_OPEN,
+                )
+                connection.execute(told, {"given": json.dumps(notes)})
             if is_current:
                 self._enqueue(
                     connection, Turn(turn.job, turn.number + 1, start, attempt), delay=delay
@@ -369,15 +378,35 @@ class Rows:
     def _insert(self, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
         return sqlite.insert(table) if self.is_sqlite else postgresql.insert(table)
 
+    def _insert_from_json(
+        self, job: int, columns: Sequence[sa.Column[Any]]
+    ) -> sqlite.Insert | postgresql.Insert:
+        """Insert rows of a job that are one parameter, `given`: positions, and these columns.
+
+        As parameters of their own they would cost several times as much.
+        """
+        given = sa.bindparam("given", type_=sa.Text)
+        cells: Iterator[Any]
+        if self.is_sqlite:
+            row = sa.func.json_each(given).table_valued("value").c.value
+            cells = (sa.func.json_extract(row, f"$[{place}]") for place in count())
+        else:
+            each = sa.func.json_array_elements(sa.cast(given, sa.JSON)).table_valued("value")
+            cells = (each.c.value.op("->>")(place) for place in count())
+        position = sa.cast(next(cells), sa.Integer)
+        rows = sa.select(sa.literal(job), position, *islice(cells, len(columns)))
+        # SQLite would take ON CONFLICT for a part of a SELECT without a WHERE.
+        return self._insert(_ROWS).from_select(
+            [_R.job, _R.position, *columns], rows.where(sa.true())
+        )
+
     def _add(
         self, connection: sa.Connection, job: int, first: int, items: Sequence[object]
     ) -> None:
-        rows = [
-            {"job": job, "position": position, "item": str(item)}
-            for position, item in enumerate(items, first)
-        ]
-        if rows:
-            connection.execute(self._insert(_ROWS).on_conflict_do_nothing(), rows)
+        if items:
+            rows = list(enumerate(map(str, items), first))
+            added = self._insert_from_json(job, [_R.item]).on_conflict_do_nothing()
+            connection.execute(added, {"given": json.dumps(rows)})
 
     def _jobs(self, query: sa.Select[Any]) -> list[Job]:
         with self.engine.begin() as connection:
