@@ -14,7 +14,7 @@ def main() -> None:
     signals.own()
     try:
         # the extra may be missing
-        from bcshopper._cli import _segment_commands  # noqa: PLC0415 - adds its commands
+        from bcshopper._cli import _fleet, _segment_commands  # noqa: PLC0415 - add their commands
         from bcshopper._cli._commands import run_command  # noqa: PLC0415
 
         code = run_command(sys.argv[1:])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import platform
 import time
 import uuid
 from collections.abc import Callable
@@ -53,7 +55,8 @@ class Worker:
     def __init__(self, rows: Rows, open_session: OpenSession) -> None:
         self._rows = rows
         self._open_session = open_session
-        self._executor_id = f"{time.strftime('%Y%m%dT%H%M%S')}-{uuid.uuid4().hex}"
+        # One that comes back under the same id would be taken for the one that is gone.
+        self._executor_id = f"{platform.node()}-{os.getpid()}-{uuid.uuid4().hex}"
         self._under_way: dict[str, asyncio.Task[Any]] = {}  # by workflow
         self._interrupted: set[str] = set()
         self._may_work = asyncio.Event()

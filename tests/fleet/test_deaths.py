@@ -1,0 +1,95 @@
+"""Whatever dies, every id has one true outcome, and the store is never crowded."""
+
+import asyncio
+import random
+import signal
+import time
+
+import psycopg
+import pytest
+
+from bcshopper import fleet as library
+from bcshopper.sandbox import Rules
+from tests.fleet.audit import audit
+
+pytestmark = pytest.mark.real_time
+
+# What a kill interrupts: an answer takes a while, and no more than ten may be waited for.
+BUSY = Rules(max_concurrent=10, latency=0.15)
+LONGEST_TAKEOVER = 5.0  # seconds
+
+
+class Watcher:
+    """Looks into the engine's tables: which worker has what under way."""
+
+    def __init__(self, database):
+        self.connection = psycopg.connect(database, autocommit=True)
+
+    def under_way(self, worker):
+        query = (
+            "SELECT count(*) FROM dbos.workflow_status "
+            "WHERE status = 'PENDING' AND executor_id LIKE %s"
+        )
+        return self.connection.execute(query, [f"%-{worker.pid}-%"]).fetchone()[0]
+
+
+async def until(holds, seconds=60.0):
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "it did not happen"
+        await asyncio.sleep(0.01)
+
+
+async def until_done(jobs, database, seconds=240.0):
+    deadline = time.monotonic() + seconds
+    while True:
+        found = await library.statuses(database=database)
+        if len(found) == jobs and all(status.state == "done" for status in found):
+            return found
+        assert time.monotonic() < deadline, found
+        await asyncio.sleep(0.2)
+
+
+async def survive(fleet, database, *, seed, customers, stopped):
+    """Three stores and three workers: two are killed, one is stopped and continued."""
+    rng = random.Random(seed)
+    names = ["A", "B", "C"]
+    for name in names:
+        fleet.add_store(name, customers=customers, rules=BUSY)
+        await library.submit("create", name, range(1, customers + 1), job=name, database=database)
+    workers = [fleet.start(database) for _ in names]
+    rng.shuffle(workers)
+    first, second, third = workers
+    watcher = Watcher(database)
+    events = [(first, signal.SIGKILL), (second, signal.SIGKILL), (third, signal.SIGSTOP)]
+    rng.shuffle(events)
+    took = []
+    for worker, what in events:
+        await until(lambda worker=worker: watcher.under_way(worker))
+        await asyncio.sleep(rng.random() * 0.3)
+        worker.send_signal(what)
+        began = time.monotonic()
+        if what == signal.SIGSTOP:
+            await asyncio.sleep(stopped)
+            worker.send_signal(signal.SIGCONT)
+        else:
+            await until(lambda worker=worker: not watcher.under_way(worker))
+            took.append(time.monotonic() - began)
+    await until_done(3, database)
+    for name in names:
+        await audit(name, fleet.stores[name], range(1, customers + 1), database)
+    assert max(took) <= LONGEST_TAKEOVER, took
+    return took
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_workers_die_and_stop(fleet, database, seed):
+    """Their chunks are taken over soon; nobody is given two profiles, and no outcome is false."""
+    await survive(fleet, database, seed=seed, customers=7_500, stopped=3.0)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(10))
+async def test_workers_die_and_stop_at_length(fleet, database, seed):
+    """The same with 36,000 customers, and a worker that is stopped for ten seconds."""
+    await survive(fleet, database, seed=seed, customers=12_000, stopped=10.0)
