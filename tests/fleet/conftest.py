@@ -5,10 +5,11 @@ import json
 import signal
 import uuid
 
+import psycopg
 import pytest
 
 from bcshopper.sandbox import Sandbox
-from tests.cli import start, wait_until
+from tests.cli import start
 from tests.fleet.servers import Postgres
 
 
@@ -30,6 +31,20 @@ def database(postgres):
 def file_database(tmp_path):
     """A SQLite file that is not there yet, by its URL."""
     return f"sqlite:///{tmp_path}/fleet.sqlite"
+
+
+class Watcher:
+    """Looks into the engine's tables: which worker has what under way."""
+
+    def __init__(self, connection):
+        self.connection = connection
+
+    def under_way(self, worker):
+        query = (
+            "SELECT count(*) FROM dbos.workflow_status "
+            "WHERE status = 'PENDING' AND executor_id LIKE %s"
+        )
+        return self.connection.execute(query, [f"%-{worker.pid}-%"]).fetchone()[0]
 
 
 class Fleet:
@@ -66,6 +81,11 @@ class Fleet:
         self.workers.append(worker)
         return worker
 
+    def watch(self, database):
+        """Looks into the engine's tables while the test lasts."""
+        connection = self._stack.enter_context(psycopg.connect(database, autocommit=True))
+        return Watcher(connection)
+
     def end(self):
         """Leave nothing behind."""
         for worker in self.workers:
@@ -83,5 +103,3 @@ def fleet(tmp_path):
     yield made
     made.end()
 
-
-__all__ = ["wait_until"]

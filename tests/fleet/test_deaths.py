@@ -5,7 +5,6 @@ import random
 import signal
 import time
 
-import psycopg
 import pytest
 
 from bcshopper import fleet as library
@@ -17,20 +16,6 @@ pytestmark = pytest.mark.real_time
 # What a kill interrupts: an answer takes a while, and no more than ten may be waited for.
 BUSY = Rules(max_concurrent=10, latency=0.15)
 LONGEST_TAKEOVER = 5.0  # seconds
-
-
-class Watcher:
-    """Looks into the engine's tables: which worker has what under way."""
-
-    def __init__(self, database):
-        self.connection = psycopg.connect(database, autocommit=True)
-
-    def under_way(self, worker):
-        query = (
-            "SELECT count(*) FROM dbos.workflow_status "
-            "WHERE status = 'PENDING' AND executor_id LIKE %s"
-        )
-        return self.connection.execute(query, [f"%-{worker.pid}-%"]).fetchone()[0]
 
 
 async def until(holds, seconds=60.0):
@@ -60,7 +45,7 @@ async def survive(fleet, database, *, seed, customers, stopped):
     workers = [fleet.start(database) for _ in names]
     rng.shuffle(workers)
     first, second, third = workers
-    watcher = Watcher(database)
+    watcher = fleet.watch(database)
     events = [(first, signal.SIGKILL), (second, signal.SIGKILL), (third, signal.SIGSTOP)]
     rng.shuffle(events)
     took = []
