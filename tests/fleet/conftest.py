@@ -86,13 +86,19 @@ class Fleet:
         connection = self._stack.enter_context(psycopg.connect(database, autocommit=True))
         return Watcher(connection)
 
-    def end(self):
-        """Leave nothing behind."""
+    def kill_workers(self):
+        """End all of them."""
         for worker in self.workers:
-            with contextlib.suppress(ProcessLookupError):
+            if worker.poll() is None:
                 worker.send_signal(signal.SIGCONT)
                 worker.kill()
-            worker.communicate()
+                worker.communicate()
+
+    def end(self):
+        """Leave nothing behind."""
+        self.kill_workers()
+        for worker in self.workers:
+            worker.stderr.close()
         self._stack.close()
 
 

@@ -10,29 +10,13 @@ import pytest
 from bcshopper import fleet as library
 from bcshopper.sandbox import Rules
 from tests.fleet.audit import audit
+from tests.fleet.waiting import until, until_done
 
 pytestmark = pytest.mark.real_time
 
 # What a kill interrupts: an answer takes a while, and no more than ten may be waited for.
 BUSY = Rules(max_concurrent=10, latency=0.15)
 LONGEST_TAKEOVER = 5.0  # seconds
-
-
-async def until(holds, seconds=60.0):
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "it did not happen"
-        await asyncio.sleep(0.01)
-
-
-async def until_done(jobs, database, seconds=240.0):
-    deadline = time.monotonic() + seconds
-    while True:
-        found = await library.statuses(database=database)
-        if len(found) == jobs and all(status.state == "done" for status in found):
-            return found
-        assert time.monotonic() < deadline, found
-        await asyncio.sleep(0.2)
 
 
 async def survive(fleet, database, *, seed, customers, stopped):
