@@ -369,8 +369,9 @@ class Rows:
 
     def _make_tables(self) -> None:
         with self.engine.begin() as connection:
-            if not self.is_sqlite:  # two of them at once would get in each other's way
-                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(VERSION)))
+            # Two of them at once would get in each other's way.
+            alone = "BEGIN IMMEDIATE" if self.is_sqlite else "SELECT pg_advisory_xact_lock(7)"
+            connection.execute(sa.text(alone))
             _METADATA.create_all(connection)
             versions = self._insert(_VERSIONS).on_conflict_do_nothing()
             connection.execute(versions, {"version": VERSION})
