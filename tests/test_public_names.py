@@ -25,6 +25,9 @@ PUBLIC = {
     "bcshopper.events": """
         ChunkDone Event QuotaWait RequestSent ResponseReceived RetryScheduled
     """,
+    "bcshopper.fleet": """
+        JobStatus cancel default_database outcomes retry status statuses submit worker
+    """,
     "bcshopper.sandbox": "Fault Faults LoggedRequest Record Rules Sandbox Store",
 }
 

@@ -19,6 +19,7 @@ FLOORS = [
     {"bcshopper"},
     {"sandbox"},
     {"_cli"},
+    {"fleet"},
     {"__main__"},
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

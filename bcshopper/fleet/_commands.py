@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import click
-import sqlalchemy as sa
+from sqlalchemy import exc
 
 from bcshopper import fleet as library
 from bcshopper._cli import _input, _options, _output, _runner, _settings, _source, _terminal
@@ -54,7 +54,7 @@ def _run(job: Coroutine[Any, Any, T]) -> T:
         return _runner.run(job)
     except InvalidInputError as error:
         raise click.UsageError(str(error)) from None
-    except sa.exc.SQLAlchemyError as error:
+    except exc.SQLAlchemyError as error:
         words = str(getattr(error, "orig", None) or error)
         raise _runner.CommandError(f"the database: {words}", _runner.Exit.API) from None
 
@@ -98,9 +98,7 @@ def submit() -> None:
     """Write a job down, for workers to do; safe to repeat with the same --job."""
 
 
-def _submits(
-    verb: Verb, kind: _source.IdKind[Any] | None, *settings: Callable[..., Any]
-) -> None:
+def _submits(verb: Verb, kind: _source.IdKind[Any] | None, *settings: Callable[..., Any]) -> None:
     """Add the command that submits such jobs."""
     metavar = "ID" if kind is None else kind.names[0].upper()
     file = "" if kind is None else " --from ids.csv"
@@ -108,6 +106,7 @@ def _submits(
 
     def command(
         context: _options.Context,
+        /,
         *,
         ids: _options.Ids | None = None,
         job: str | None,
@@ -164,7 +163,7 @@ def _store(context: _options.Context) -> str:
 def _read(
     ids: _options.Ids, kind: _source.IdKind[Any], stack: ExitStack
 ) -> Iterator[int] | Iterator[UUID]:
-    bad = _input.refuse
+    bad: _input.Bad = _input.refuse
     if ids.skip_bad:
         bad = stack.enter_context(_input.Rejects(ids.source)).add
     found = iter(_input.read_ids(ids.source, kind, bad))

@@ -281,9 +281,7 @@ def _status(rows: Rows, job: Job) -> JobStatus:
     )
 
 
-def seconds_left(
-    ids: int, *, rate: float | None, took: float, quota: float | None
-) -> float | None:
+def seconds_left(ids: int, *, rate: float | None, took: float, quota: float | None) -> float | None:
     """How long so many ids will take: as the quota allows, or slower if they have so far.
 
     Args:

@@ -17,6 +17,7 @@ from uuid import UUID
 import attrs
 import sqlalchemy as sa
 from dbos import DBOS, DBOSClient, EnqueueOptions
+from sqlalchemy import event, exc
 from sqlalchemy.dialects import postgresql, sqlite
 
 from bcshopper._outcomes import Outcome, Status
@@ -74,9 +75,7 @@ _ROWS = sa.Table(
     sqlite_with_rowid=False,
 )
 _J, _R = _JOBS.c, _ROWS.c
-_IS_UNSURE = sa.or_(
-    _R.status == Status.UNKNOWN.value, _R.status == Status.NOT_SENT.value
-)
+_IS_UNSURE = sa.or_(_R.status == Status.UNKNOWN.value, _R.status == Status.NOT_SENT.value)
 """Of an id without a result; all else no retry changes."""
 # What one outcome changes: a later one may say more of what was not known, and nothing else.
 _IS_OPEN = sa.or_(_R.status.is_(None), _IS_UNSURE)
@@ -122,7 +121,7 @@ class Job:
     quota: float | None
 
     @property
-    def parse(self) -> type[int] | type[UUID]:
+    def parse(self) -> type[int | UUID]:
         """What makes an item of its text."""
         return UUID if self.verb == "delete" else int
 
@@ -146,7 +145,7 @@ class Rows:
             connect_args={"timeout": _BUSY} if self.is_sqlite else {},
         )
         if self.is_sqlite:
-            sa.event.listen(self.engine, "connect", _prepare_sqlite)
+            event.listen(self.engine, "connect", _prepare_sqlite)
         if not sa.inspect(self.engine).has_table(_VERSIONS.name):
             DBOS.migrate(self.text_url)
             self._make_tables()
@@ -205,7 +204,7 @@ class Rows:
                 if not self.is_sqlite:  # which would sort all of them for every chunk
                     connection.execute(sa.text(f"ANALYZE {_ROWS.name}"))
                 self._enqueue(connection, Turn(job, 1))
-        except sa.exc.IntegrityError:
+        except exc.IntegrityError:
             self.drop(job)
             return False
         return True
@@ -437,7 +436,7 @@ def _complete(url: str) -> sa.URL:
     """The URL with what every connection is to have."""
     try:
         found = sa.make_url(url)
-    except sa.exc.ArgumentError:
+    except exc.ArgumentError:
         found = None
     kind = "" if found is None else found.drivername.partition("+")[0]
     if found is None or kind not in {"sqlite", "postgresql", "postgres"} or not found.database:

@@ -13,8 +13,6 @@ from bcshopper._segments import is_too_many
 from bcshopper._session import Session
 from bcshopper.fleet._rows import Job
 
-VERBS = ("create", "delete", "sync", "create-all-customers")
-
 _FIRST_DELAY, _LONGEST_DELAY = 5.0, 600.0  # seconds
 _ATTEMPTS = 150
 """A day: whoever comes back in the morning finds jobs that wait for the store, not failures."""
@@ -62,7 +60,9 @@ async def make_plan(session: Session, job: Job, wanted: Sequence[tuple[int, int]
     return Plan(plan.to_remove, [position for position, item in wanted if item not in missing])
 
 
-async def act(session: Session, job: Job, items: Sequence[Any], *, removes: bool) -> BatchReport:
+async def act(
+    session: Session, job: Job, items: Sequence[Any], *, removes: bool
+) -> BatchReport[Any]:
     """Do what the job is to do with these items; all of it is safe to repeat."""
     profiles = session.shopper_profiles
     if job.verb == "delete":
@@ -129,4 +129,3 @@ def delay_of(attempt: int) -> float | None:
     if attempt > _ATTEMPTS:
         return None
     return min(_FIRST_DELAY * 2.0 ** (attempt - 1), _LONGEST_DELAY)
-

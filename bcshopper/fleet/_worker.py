@@ -8,17 +8,17 @@ import os
 import platform
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from typing import Any, TypeVar
 
-import sqlalchemy as sa
-from dbos import DBOS, DBOSConfig
+from dbos import DBOS, DBOSConfig, WorkflowStatus
+from sqlalchemy import exc
 
 from bcshopper._session import Session
 from bcshopper.errors import BCShopperError, InvalidInputError
-from bcshopper.fleet._presence import GONE, LOOKS_EVERY, FilePresence, Presence, ServerPresence
+from bcshopper.fleet._presence import GONE, LOOKS_EVERY, Presence, lock_file
 from bcshopper.fleet._rows import CHUNK_WORKFLOW, QUEUE, VERSION, Job, Rows, Turn
 from bcshopper.fleet._stores import OpenSession, Stores
 from bcshopper.fleet._work import Result, act, back_off, judge, make_plan
@@ -31,7 +31,7 @@ AT_ONCE = 64
 
 _POLLED_EVERY = 0.1  # seconds; what a store waits for its next chunk, at most
 _DISTRUST = GONE - 2 * LOOKS_EVERY
-"""Seconds without a sign of life after which a worker stops its chunks, before others begin them."""
+"""Seconds without a sign of life after which a worker stops its chunks: others may begin them."""
 _PAUSE = 0.5  # seconds between tries to reach the database
 _REST = 60.0  # seconds after what should not happen
 
@@ -75,15 +75,22 @@ class Worker:
         try:
             self._stores = Stores(self._open_session)
             try:
-                await self._run(self._make_presence())
+                await self._run()
             finally:
                 await self._stores.aclose()
         finally:
             _at_work = None
 
-    async def _run(self, presence: Presence) -> None:
-        try:
-            await self._tell(presence)
+    async def _run(self) -> None:
+        with ExitStack() as stack:
+            presence = None
+            if self._rows.is_sqlite:
+                stack.enter_context(closing(lock_file(str(self._rows.url.database))))
+            else:
+                presence = stack.enter_context(
+                    closing(Presence(self._rows.engine, self._executor_id))
+                )
+            await self._look_around(presence)
             DBOS(config=self._config())
             try:
                 DBOS.launch()
@@ -96,13 +103,6 @@ class Worker:
                 await self._watch(presence)
             finally:
                 await asyncio.shield(self._stop())
-        finally:
-            presence.close()
-
-    def _make_presence(self) -> Presence:
-        if self._rows.is_sqlite:
-            return FilePresence(str(self._rows.url.database))
-        return ServerPresence(self._rows.engine, self._executor_id)
 
     def _config(self) -> DBOSConfig:
         return DBOSConfig(
@@ -120,40 +120,37 @@ class Worker:
         await asyncio.to_thread(DBOS.destroy)
         # DBOS has made its threads, which are no more, those of the event loop.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
-        with suppress(sa.exc.DBAPIError):  # others find it, once they miss this worker
-            await asyncio.to_thread(self._give_back)
-
-    def _give_back(self) -> None:
-        queue = self._rows.queue
-        mine = queue.list_workflows(
-            status="PENDING", executor_id=self._executor_id, load_input=False
-        )
-        queue.resume_workflows([one.workflow_id for one in mine], queue_name=QUEUE)
+        with suppress(exc.DBAPIError):  # others find it, once they miss this worker
+            mine = await asyncio.to_thread(self._under_way_with, self._executor_id)
+            await self._resume(self._executor_id, {one.workflow_id for one in mine})
 
     # -- signs of life
 
-    async def _watch(self, presence: Presence) -> None:
+    async def _watch(self, presence: Presence | None) -> None:
         """Show that this worker lives, and see who does not."""
         last = time.monotonic()
         while True:
             try:
-                await self._tell(presence)
+                await self._look_around(presence)
                 last = time.monotonic()
-                await self._resume(self._executor_id, self._interrupted)
-                self._interrupted.clear()
+                if self._interrupted:
+                    await self._resume(self._executor_id, self._interrupted)
+                    self._interrupted.clear()
                 self._may_work.set()
-            except sa.exc.DBAPIError as error:
+            except exc.DBAPIError as error:
                 _log.warning("the database can't be reached: %s", error.orig)
                 if time.monotonic() - last > _DISTRUST:
                     await self._interrupt()
             await asyncio.sleep(LOOKS_EVERY)
 
-    async def _tell(self, presence: Presence) -> None:
-        queue = self._rows.queue
-        found = await asyncio.to_thread(
-            queue.list_workflows, status="PENDING", queue_name=QUEUE, load_input=False
-        )
+    async def _look_around(self, presence: Presence | None) -> None:
+        """Take over what the dead left: without a presence, all others are."""
+        found = await asyncio.to_thread(self._under_way_with)
         others = {one.executor_id for one in found if one.executor_id} - {self._executor_id}
+        if presence is None:
+            for dead in others:
+                await self._resume(dead)
+            return
         for dead in await asyncio.to_thread(presence.look, others):
             if await asyncio.to_thread(presence.claim, dead):
                 try:
@@ -161,16 +158,16 @@ class Worker:
                 finally:
                     await asyncio.to_thread(presence.release, dead)
 
-    async def _resume(self, executor_id: str, only: set[str] | None = None) -> None:
-        """Put into the queue again what is under way with a worker, or these of its workflows."""
-        if only is not None and not only:
-            return
-        queue = self._rows.queue
-        found = await asyncio.to_thread(
-            queue.list_workflows, status="PENDING", executor_id=executor_id, load_input=False
+    def _under_way_with(self, executor_id: str | None = None) -> list[WorkflowStatus]:
+        return self._rows.queue.list_workflows(
+            status="PENDING", queue_name=QUEUE, executor_id=executor_id, load_input=False
         )
+
+    async def _resume(self, executor_id: str, only: Collection[str] | None = None) -> None:
+        """Put into the queue again what is under way with a worker, or these of its workflows."""
+        found = await asyncio.to_thread(self._under_way_with, executor_id)
         ids = [one.workflow_id for one in found if only is None or one.workflow_id in only]
-        await asyncio.to_thread(queue.resume_workflows, ids, queue_name=QUEUE)
+        await asyncio.to_thread(self._rows.queue.resume_workflows, ids, queue_name=QUEUE)
         if only is None and ids:
             _log.warning("took over %d chunks of worker %s, which is gone", len(ids), executor_id)
 
@@ -187,7 +184,7 @@ class Worker:
     # -- turns
 
     async def do(self, turn: Turn) -> None:
-        """Do a turn, and let the next one begin; whatever becomes of the store, it does not fail."""
+        """Do a turn, and let the next one begin; whatever becomes of the store, it never fails."""
         workflow_id, task = str(DBOS.workflow_id), asyncio.current_task()
         assert task is not None  # noqa: S101 - DBOS makes one for each workflow
         self._under_way[workflow_id] = task
@@ -198,7 +195,7 @@ class Worker:
                 await self._may_work.wait()
                 try:
                     return await self._do(turn)
-                except Exception:  # which DBOS would take for the end of it, and so of the job
+                except Exception:  # noqa: BLE001 - which DBOS would take for the end of it, and so of the job
                     _log.exception("turn %d of job %d is tried again", turn.number, turn.job)
                     await asyncio.sleep(_REST)
         finally:
@@ -219,7 +216,7 @@ class Worker:
                     await self._note(job, turn, result, began, session)
                     await _until_the_window_opens(session)
                     return
-        except sa.exc.SQLAlchemyError:
+        except exc.SQLAlchemyError:
             raise
         except Exception as error:  # noqa: BLE001 - also what a token command may raise
             if not isinstance(error, BCShopperError):
@@ -260,9 +257,7 @@ class Worker:
             await self._ask(self._rows.end, turn, why=plan.refusal)
             return
         first = wanted[-1][0] + 1 if wanted else 0
-        await self._ask(
-            self._rows.plan, turn, new=plan.new, unchanged=plan.unchanged, first=first
-        )
+        await self._ask(self._rows.plan, turn, new=plan.new, unchanged=plan.unchanged, first=first)
 
     async def _note(
         self, job: Job, turn: Turn, result: Result, began: float, session: Session | None = None
@@ -288,13 +283,13 @@ class Worker:
         while True:
             try:
                 return await asyncio.to_thread(method, *args, **kwargs)
-            except sa.exc.OperationalError as error:
+            except exc.OperationalError as error:
                 _log.info("the database can't be reached: %s", error.orig)
                 await asyncio.sleep(_PAUSE)
 
 
 async def _until_the_window_opens(session: Session) -> None:
-    """Keep the store while its quota is spent: the next worker, who knows nothing, would draw a 429."""
+    """Keep the store while its quota is spent: a worker that comes to it then draws a 429."""
     quota = session.quota
     if quota is not None and quota.remaining == 0:
         await asyncio.sleep(quota.reset_in)

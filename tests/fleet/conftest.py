@@ -108,4 +108,3 @@ def fleet(tmp_path):
     made = Fleet(tmp_path)
     yield made
     made.end()
-

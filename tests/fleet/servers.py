@@ -1,6 +1,5 @@
 """A PostgreSQL server of the tests' own, to be started, stopped and killed."""
 
-import glob
 import os
 import pwd
 import shutil
@@ -59,13 +58,12 @@ class Postgres:
 
 
 def _programs():
-    for folder in sorted(glob.glob("/usr/lib/postgresql/*/bin"), reverse=True):
-        if os.path.exists(f"{folder}/initdb"):
-            return folder
+    for initdb in sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), reverse=True):
+        return initdb.parent
     found = shutil.which("initdb")
     if found is None or shutil.which("pg_ctl") is None:
         pytest.skip("no PostgreSQL server on this machine: there is no initdb and pg_ctl")
-    return os.path.dirname(found)
+    return Path(found).parent
 
 
 def _as_nobody_special(folder):

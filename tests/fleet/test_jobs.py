@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import sqlite3
-from pathlib import Path
 
 import pytest
 
@@ -167,7 +166,7 @@ async def test_cancel_and_retry(file_database):
     async with Sandbox(customers=4000, rules=Rules(latency=0.05)) as store:
         await submit("create", range(1, 4001), database=file_database)
         async with working(file_database, A=store):
-            while not (await fleet.status("night", database=file_database)).done:
+            while not (await fleet.status("night", database=file_database)).done:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
             await fleet.cancel("night", database=file_database)
             await asyncio.sleep(1.0)
@@ -217,7 +216,7 @@ async def test_troubled_stores_delay_only_their_own_jobs(file_database):
                 found = {s.job: s.state for s in await fleet.statuses(database=file_database)}
                 await asyncio.sleep(0.05)
             assert set(found.values()) == {"done", "running"}
-            while None in [
+            while None in [  # noqa: ASYNC110
                 status.trouble
                 for status in await fleet.statuses(database=file_database)
                 if status.job != "good"
@@ -229,7 +228,7 @@ async def test_troubled_stores_delay_only_their_own_jobs(file_database):
             assert refusing.record.counts.total() <= 20
             refusing.faults.clear()
             await fleet.retry("refusing", database=file_database)  # or wait for the next attempt
-            while (await fleet.status("refusing", database=file_database)).state != "done":
+            while (await fleet.status("refusing", database=file_database)).state != "done":  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         await audit("refusing", refusing, range(1, 601), file_database)
 
@@ -239,7 +238,7 @@ async def test_tokens_never_enter_the_database(file_database, tmp_path):
     async with Sandbox(customers=600) as store, working(file_database, A=store):
         await submit("create", range(1, 601), database=file_database)
         await until_done(1, file_database)
-    files = [path for path in Path(tmp_path).iterdir() if path.name.startswith("fleet.sqlite")]
+    files = list(tmp_path.glob("fleet.sqlite*"))
     assert files
     assert all(store.access_token.encode() not in path.read_bytes() for path in files)
 

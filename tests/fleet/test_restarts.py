@@ -21,7 +21,7 @@ BUSY = Rules(max_concurrent=10, latency=0.15)
 
 async def begun(database, job="night"):
     """Wait until some of a job is done, and some is not."""
-    while (await library.status(job, database=database)).done == 0:
+    while (await library.status(job, database=database)).done == 0:  # noqa: ASYNC110
         await asyncio.sleep(0.05)
     assert (await library.status(job, database=database)).open
 
@@ -114,8 +114,6 @@ main()
     run = [sys.executable, "-W", "error", "-c", program]
     version = subprocess.run([*run, "--help"], capture_output=True, text=True, check=True)
     assert "fleet" in version.stdout
-    told = subprocess.run(
-        [*run, "fleet", "status"], capture_output=True, text=True, check=False
-    )
+    told = subprocess.run([*run, "fleet", "status"], capture_output=True, text=True, check=False)
     assert told.returncode == 2
     assert "pip install 'bcshopper[fleet]'" in told.stderr
