@@ -29,7 +29,7 @@ _log = logging.getLogger("bcshopper.fleet")
 AT_ONCE = 64
 """Chunks of different stores that a worker does at once; each holds some 500 ids."""
 
-_POLLED_EVERY = 0.1  # seconds; what a store waits for its next chunk, at most
+POLLED_EVERY = 0.1  # seconds; what a store waits for its next chunk, at most
 _DISTRUST = GONE - 2 * LOOKS_EVERY
 """Seconds without a sign of life after which a worker stops its chunks: others may begin them."""
 _PAUSE = 0.5  # seconds between tries to reach the database
@@ -98,7 +98,7 @@ class Worker:
                     QUEUE,
                     partition_concurrency=1,  # a store is with one worker at a time
                     worker_concurrency=AT_ONCE,
-                    polling_interval_sec=_POLLED_EVERY,
+                    polling_interval_sec=POLLED_EVERY,
                 )
                 await self._watch(presence)
             finally:
