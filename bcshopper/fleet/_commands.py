@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Coroutine, Iterable, Iterator
 from contextlib import ExitStack, suppress
 from typing import Any, TypeVar
-from uuid import UUID
 
 import click
 from sqlalchemy import exc
@@ -18,8 +17,7 @@ from bcshopper._cli import _input, _options, _output, _runner, _settings, _sourc
 from bcshopper._outcomes import GOOD, Status
 from bcshopper._session import Session, SessionSettings
 from bcshopper.errors import InvalidInputError
-from bcshopper.fleet import JobStatus
-from bcshopper.fleet._jobs import Verb
+from bcshopper.fleet import JobStatus, Verb
 
 T = TypeVar("T")
 _LOOKS_EVERY = 2.0  # seconds
@@ -93,62 +91,54 @@ def worker(context: _options.Context, *, database: str | None) -> None:
     _run(library.worker(open_session, database=database))
 
 
-@fleet.group(cls=_options.Group)
-def submit() -> None:
+@fleet.command(
+    **_options.examples(
+        "bcshopper fleet submit create --profile A --from ids.csv --job night",
+        "bcshopper fleet submit create --profile A --all-customers",
+        "bcshopper fleet submit sync --profile A --segment 6f6a9a2e-1bd5-4b6f-9a41-5b1c2c1c7e11 "
+        "--from vip.csv",
+    )
+)
+@click.argument("verb", type=click.Choice(["create", "delete", "sync"]))
+@_options.takes_ids("ID")
+@click.option("--all-customers", is_flag=True, help="create: for everyone who has no profile.")
+@click.option("--segment", metavar="ID", help="sync: which segment is to hold these customers.")
+@click.option(
+    "--max-removed",
+    type=float,
+    default=0.5,
+    show_default=True,
+    help="sync: the fraction of the members that may be removed.",
+)
+@click.option("--job", metavar="NAME", help="Its name; a time of day if not given.")
+@_database
+@click.pass_obj
+def submit(
+    context: _options.Context,
+    /,
+    *,
+    verb: Verb,
+    ids: _options.Ids,
+    all_customers: bool,
+    job: str | None,
+    **given: Any,
+) -> None:
     """Write a job down, for workers to do; safe to repeat with the same --job."""
-
-
-def _submits(verb: Verb, kind: _source.IdKind[Any] | None, *settings: Callable[..., Any]) -> None:
-    """Add the command that submits such jobs."""
-    metavar = "ID" if kind is None else kind.names[0].upper()
-    file = "" if kind is None else " --from ids.csv"
-    segment = " --segment 6f6a9a2e-1bd5-4b6f-9a41-5b1c2c1c7e11" if verb == "sync" else ""
-
-    def command(
-        context: _options.Context,
-        /,
-        *,
-        ids: _options.Ids | None = None,
-        job: str | None,
-        database: str | None,
-        **given: Any,
-    ) -> None:
-        store = _store(context)
-        name = job or f"{verb}-{store}-{time.strftime('%Y%m%dT%H%M%S')}"
-        with ExitStack() as stack:
-            some = () if ids is None or kind is None else _read(ids, kind, stack)
-            call = library.submit(verb, store, some, job=name, database=database, **given)
-            is_new = _run(call)
-        what = "submitted" if is_new else "there already, and left as it is"
-        _terminal.say(f"job {name} is {what}", job=name)
-
-    command.__doc__ = _HELP[verb]
-    wrapped = click.pass_obj(command)
-    if kind is not None:
-        wrapped = _options.takes_ids(metavar)(wrapped)
-    for setting in (_database, click.option("--job", metavar="NAME", help="Its name."), *settings):
-        wrapped = setting(wrapped)
-    line = f"bcshopper fleet submit {verb} --profile A{segment}{file} --job night"
-    submit.command(verb, **_options.examples(line))(wrapped)
-
-
-_HELP = {
-    "create": "Give each of these customers a profile.",
-    "delete": "Delete these profiles.",
-    "sync": "Make a segment hold exactly these customers.",
-    "create-all-customers": "Give every customer who has none a profile.",
-}
-_submits("create", _source.CUSTOMER_IDS)
-_submits("delete", _source.PROFILE_IDS)
-_submits(
-    "sync", _source.CUSTOMER_IDS,
-    click.option("--segment", metavar="ID", type=click.UUID, required=True, help="Its id."),
-    click.option(
-        "--max-removed", type=float, default=0.5, show_default=True,
-        help="The fraction of the members that may be removed.",
-    ),
-)  # fmt: skip
-_submits("create-all-customers", None)
+    if all_customers:
+        if verb != "create":
+            raise click.UsageError("--all-customers goes with create")
+        verb = "create-all-customers"
+    store = _store(context)
+    name = job or f"{verb}-{store}-{time.strftime('%Y%m%dT%H%M%S')}"
+    kind = _source.PROFILE_IDS if verb == "delete" else _source.CUSTOMER_IDS
+    with ExitStack() as stack:
+        bad: _input.Bad = _input.refuse
+        if ids.skip_bad:
+            bad = stack.enter_context(_input.Rejects(ids.source)).add
+        found = () if all_customers else _some(_input.read_ids(ids.source, kind, bad), ids)
+        is_new = _run(library.submit(verb, store, found, job=name, **given))
+    what = "submitted" if is_new else "there already, and left as it is"
+    _terminal.say(f"job {name} is {what}", job=name)
 
 
 def _store(context: _options.Context) -> str:
@@ -160,18 +150,12 @@ def _store(context: _options.Context) -> str:
     return environ.get("BIGCOMMERCE_STORE_HASH") or "default"
 
 
-def _read(
-    ids: _options.Ids, kind: _source.IdKind[Any], stack: ExitStack
-) -> Iterator[int] | Iterator[UUID]:
-    bad: _input.Bad = _input.refuse
-    if ids.skip_bad:
-        bad = stack.enter_context(_input.Rejects(ids.source)).add
-    found = iter(_input.read_ids(ids.source, kind, bad))
-    for first in found:
-        yield first
-        yield from found
-        return
-    if not ids.allow_empty:
+def _some(found: Iterator[Any], ids: _options.Ids) -> Iterator[Any]:
+    is_empty = True
+    for item in found:
+        is_empty = False
+        yield item
+    if is_empty and not ids.allow_empty:
         raise click.UsageError(f"no ids in {ids.source.label}; --allow-empty takes that for well")
 
 

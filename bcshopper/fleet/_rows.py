@@ -99,31 +99,13 @@ class Turn:
     attempt: int = 0
 
 
-@attrs.frozen
-class Job:
-    """A job as the database has it; see `JobStatus` for what the fields mean."""
+Job: TypeAlias = sa.Row[Any]
+"""A row of the jobs' table."""
 
-    id: int
-    name: str
-    verb: str
-    store: str
-    segment_id: str | None
-    max_removed: float
-    planned: bool
-    first_removal: int | None
-    state: str
-    turn: int
-    trouble: str | None
-    submitted_at: float
-    began_at: float | None
-    moved_at: float | None
-    handled: int
-    quota: float | None
 
-    @property
-    def parse(self) -> type[int | UUID]:
-        """What makes an item of its text."""
-        return UUID if self.verb == "delete" else int
+def item_of(job: Job) -> type[int | UUID]:
+    """What makes an item of a job's rows of its text."""
+    return UUID if job.verb == "delete" else int
 
 
 class Rows:
@@ -248,11 +230,12 @@ class Rows:
         query = query.where(_R.status.in_([status.value for status in statuses]))
         with self.engine.begin() as connection:
             found = connection.execute(query.order_by(_R.position).limit(_BLOCK)).all()
+        parse = item_of(job)
         return [
             (
                 row.position,
                 Outcome(
-                    job.parse(row.item),
+                    parse(row.item),
                     Status(row.status),
                     row.profile_id and UUID(row.profile_id),
                     error=None if row.error is None else BCShopperError(row.error),
@@ -410,7 +393,7 @@ class Rows:
 
     def _jobs(self, query: sa.Select[Any]) -> list[Job]:
         with self.engine.begin() as connection:
-            return [Job(**row) for row in connection.execute(query).mappings()]
+            return list(connection.execute(query))
 
     def _take(self, connection: sa.Connection, turn: Turn, **fields: Any) -> bool:
         """Whether the turn is the job's current one, which it then is no more."""

@@ -19,7 +19,7 @@ from sqlalchemy import exc
 from bcshopper._session import Session
 from bcshopper.errors import BCShopperError, InvalidInputError
 from bcshopper.fleet._presence import GONE, LOOKS_EVERY, Presence, lock_file
-from bcshopper.fleet._rows import CHUNK_WORKFLOW, QUEUE, VERSION, Job, Rows, Turn
+from bcshopper.fleet._rows import CHUNK_WORKFLOW, QUEUE, VERSION, Job, Rows, Turn, item_of
 from bcshopper.fleet._stores import OpenSession, Stores
 from bcshopper.fleet._work import Result, act, back_off, judge, make_plan
 
@@ -242,7 +242,8 @@ class Worker:
         removes = first is not None and rows[0][0] >= first
         if first is not None and not removes:
             rows = [row for row in rows if row[0] < first]
-        pairs = [(position, job.parse(item)) for position, item in rows]
+        parse = item_of(job)
+        pairs = [(position, parse(item)) for position, item in rows]
         report = await act(session, job, [item for _, item in pairs], removes=removes)
         return judge(pairs, report, start=turn.start, attempt=turn.attempt)
 

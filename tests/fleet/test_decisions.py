@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bcshopper import BCShopperError, Outcome, Status
-from bcshopper.fleet._jobs import seconds_left
+from bcshopper.fleet import seconds_left
 from bcshopper.fleet._work import delay_of, judge
 
 WHY = BCShopperError("the reason")
