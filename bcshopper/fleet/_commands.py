@@ -130,7 +130,7 @@ def submit(
         verb = "create-all-customers"
     store = _store(context)
     name = job or f"{verb}-{store}-{time.strftime('%Y%m%dT%H%M%S')}"
-    kind = _source.PROFILE_IDS if verb == "delete" else _source.CUSTOMER_IDS
+    kind: _source.IdKind[Any] = _source.PROFILE_IDS if verb == "delete" else _source.CUSTOMER_IDS
     with ExitStack() as stack:
         bad: _input.Bad = _input.refuse
         if ids.skip_bad:

@@ -2,7 +2,9 @@
 
 import contextlib
 import json
+import shutil
 import signal
+import subprocess
 import uuid
 
 import psycopg
@@ -10,7 +12,7 @@ import pytest
 
 from bcshopper.sandbox import Sandbox
 from tests.cli import start
-from tests.fleet.servers import Postgres
+from tests.fleet.servers import Postgres, free_port
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +27,21 @@ def postgres():
 def database(postgres):
     """An empty database in it, by its URL."""
     return postgres.new_database(uuid.uuid4().hex)
+
+
+@pytest.fixture
+def redis_url(tmp_path):
+    """A Redis server of this test."""
+    if shutil.which("redis-server") is None:
+        pytest.skip("no Redis on this machine: there is no redis-server")
+    port = free_port()
+    server = subprocess.Popen(
+        ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", ""],
+        cwd=tmp_path, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    yield f"redis://127.0.0.1:{port}/0"
+    server.kill()
+    server.wait()
 
 
 @pytest.fixture
