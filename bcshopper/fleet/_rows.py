@@ -33,8 +33,11 @@ CHUNK = 500
 _BLOCK = 10_000  # rows that are read or written at once
 _LEFTOVER = 86_400.0  # seconds after which a submission that was not finished never will be
 _BUSY = 30.0  # seconds that a writer waits for another one in SQLite; as long as the engine's
-# Seconds and probes after which a machine that is gone is noticed: three seconds.
-_KEEPALIVES = {"keepalives_idle": "1", "keepalives_interval": "1", "keepalives_count": "2"}
+# So that a server that can't be reached any more is noticed within three seconds.
+_KEEPALIVES = {
+    "keepalives_idle": "1", "keepalives_interval": "1", "keepalives_count": "2",
+    "tcp_user_timeout": "3000", "connect_timeout": "5",
+}  # fmt: skip
 _Row: TypeAlias = tuple[int, str]
 """A position and an item."""
 
@@ -140,7 +143,10 @@ class Rows:
                 f"of bcshopper has version {VERSION}: finish its jobs with the release that made "
                 f"them, or give another database"
             )
-        self.queue = DBOSClient(system_database_engine=self.engine, lazy=True)
+        # What can't reach the database has to say so: a worker stops its chunks then.
+        self.queue = DBOSClient(
+            system_database_engine=self.engine, lazy=True, retry_connection_errors=False
+        )
 
     @property
     def text_url(self) -> str:

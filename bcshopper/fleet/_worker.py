@@ -137,8 +137,8 @@ class Worker:
                     await self._resume(self._executor_id, self._interrupted)
                     self._interrupted.clear()
                 self._may_work.set()
-            except exc.DBAPIError as error:
-                _log.warning("the database can't be reached: %s", error.orig)
+            except exc.SQLAlchemyError as error:
+                _log.warning("the database can't be reached: %s", error)
                 if time.monotonic() - last > _DISTRUST:
                     await self._interrupt()
             await asyncio.sleep(LOOKS_EVERY)
@@ -195,7 +195,8 @@ class Worker:
                 await self._may_work.wait()
                 try:
                     return await self._do(turn)
-                except Exception:  # noqa: BLE001 - which DBOS would take for the end of it, and so of the job
+                except Exception:  # noqa: BLE001 - all that there may be:
+                    # DBOS would take it for the end of the turn, and so of the job.
                     _log.exception("turn %d of job %d is tried again", turn.number, turn.job)
                     await asyncio.sleep(_REST)
         finally:

@@ -96,6 +96,27 @@ async def test_a_database_that_is_restarted(fleet):
         server.close()
 
 
+async def test_a_worker_that_loses_the_database_stops_its_chunks(fleet):
+    """Others may be about to begin them; once it is back, they are finished."""
+    server = Postgres()
+    try:
+        database = server.new_database("fleet")
+        slow = Rules(quota=2, window=1.0, max_concurrent=10)
+        store = fleet.add_store("A", customers=1000, rules=slow)
+        await library.submit("create", "A", range(1, 1001), job="night", database=database)
+        fleet.start(database)
+        await until(lambda: store.record.counts.total() >= 2)
+        await asyncio.to_thread(server.stop)
+        await asyncio.sleep(6.0)
+        assert store.record.counts.total() < 10  # of the chunk's ten requests, at two a second
+        await asyncio.to_thread(server.start)
+        await until_done(1, database)
+        await audit("night", store, range(1, 1001), database)
+    finally:
+        fleet.kill_workers()
+        server.close()
+
+
 def test_without_the_extra_it_says_what_to_install(tmp_path):
     """The package itself and the rest of the command line want nothing of it."""
     program = """
