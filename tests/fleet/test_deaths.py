@@ -15,8 +15,8 @@ from tests.fleet.waiting import until, until_done
 pytestmark = pytest.mark.real_time
 
 # What a kill interrupts: an answer takes a while, and no more than ten may be waited for.
-BUSY = Rules(max_concurrent=10, latency=0.15)
-SHORT = Rules(max_concurrent=10, latency=0.15, quota=60, window=3.0)
+BUSY = Rules(max_concurrent=10, latency=0.25)
+SHORT = Rules(max_concurrent=10, latency=0.25, quota=60, window=3.0)
 LONGEST_TAKEOVER = 5.0  # seconds
 
 

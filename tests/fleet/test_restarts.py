@@ -15,7 +15,7 @@ from tests.fleet.waiting import until, until_done
 
 pytestmark = pytest.mark.real_time
 
-CUSTOMERS = 5000
+CUSTOMERS = 3000
 BUSY = Rules(max_concurrent=10, latency=0.15)
 
 
