@@ -71,6 +71,10 @@ def worker(context: _options.Context, *, database: str | None) -> None:
     A store's name is that of its profile in the config file, or the hash in
     BIGCOMMERCE_STORE_HASH; limits that are given here are for all stores.
     """
+    for name in ("profile", "store_hash", "base_url", "sandbox"):
+        if name in context.options:
+            option = "store" if name == "store_hash" else name.replace("_", "-")
+            raise click.UsageError(f"a worker is for the stores of all jobs: leave out --{option}")
     limits = {n: v for n, v in context.options.items() if n in _settings.LIMITS}
 
     def open_session(store: str, lent: SessionSettings) -> Session:
