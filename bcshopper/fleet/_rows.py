@@ -189,8 +189,7 @@ class Rows:
         try:
             with self.engine.begin() as connection:
                 connection.execute(sa.update(_JOBS).where(_J.id == job).values(name=name))
-                if not self.is_sqlite:  # which would sort all of them for every chunk
-                    connection.execute(sa.text(f"ANALYZE {_ROWS.name}"))
+                self._tell_planner(connection)
                 self._enqueue(connection, Turn(job, 1))
         except exc.IntegrityError:
             self.drop(job)
@@ -317,6 +316,7 @@ class Rows:
                 )
             for at in range(0, len(new), _BLOCK):
                 self._add(connection, turn.job, first + at, new[at : at + _BLOCK])
+            self._tell_planner(connection)
             self._enqueue(connection, Turn(turn.job, turn.number + 1))
 
     def end(self, turn: Turn, *, why: str | None = None) -> None:
@@ -354,6 +354,11 @@ class Rows:
             self._enqueue(connection, Turn(job.id, int(number or 0)))
 
     # -- inside
+
+    def _tell_planner(self, connection: sa.Connection) -> None:
+        """PostgreSQL would sort rows that it knows nothing of anew for every chunk."""
+        if not self.is_sqlite:
+            connection.execute(sa.text(f"ANALYZE {_ROWS.name}"))
 
     def _make_tables(self) -> None:
         with self.engine.begin() as connection:
