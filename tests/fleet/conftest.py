@@ -50,6 +50,12 @@ def file_database(tmp_path):
     return f"sqlite:///{tmp_path}/fleet.sqlite"
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def any_database(request):
+    """The same on both."""
+    return request.getfixturevalue("file_database" if request.param == "sqlite" else "database")
+
+
 class Watcher:
     """Looks into the engine's tables: which worker has what under way."""
 

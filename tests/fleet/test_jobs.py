@@ -45,49 +45,49 @@ async def submit(verb, ids=(), *, database, job="night", store="A", **settings):
     return await fleet.submit(verb, store, ids, job=job, database=database, **settings)
 
 
-async def test_create_and_delete(file_database):
+async def test_create_and_delete(any_database):
     """Ids come as any iterable, repeats count once, and each has its outcome, in order."""
-    async with Sandbox(customers=1200, profiles=10) as store, working(file_database, A=store):
+    async with Sandbox(customers=1200, profiles=10) as store, working(any_database, A=store):
 
         async def ids():
             for customer in [*range(1, 1203), *range(1, 500)]:
                 yield customer
 
-        assert await submit("create", ids(), database=file_database)
-        (status,) = await until_done(1, file_database)
+        assert await submit("create", ids(), database=any_database)
+        (status,) = await until_done(1, any_database)
         assert (status.done, status.failed, status.open) == (1200, 2, 0)
         assert status.counts == {Status.CREATED: 1190, Status.EXISTS: 10, Status.REJECTED: 2}
-        outcomes = await all_of("night", file_database)
+        outcomes = await all_of("night", any_database)
         assert [outcome.item for outcome in outcomes] == list(range(1, 1203))
         assert {o.item: o.profile_id for o in outcomes if o.ok} == store.store.customers
-        rejected = await all_of("night", file_database, Status.REJECTED)
+        rejected = await all_of("night", any_database, Status.REJECTED)
         assert [outcome.item for outcome in rejected] == [1201, 1202]
         assert "1201" in str(rejected[0].error) or rejected[0].error is not None
         profiles = [outcome.profile_id for outcome in outcomes if outcome.ok]
-        await submit("delete", map(str, profiles), job="away", database=file_database)
-        await until_done(2, file_database)
+        await submit("delete", map(str, profiles), job="away", database=any_database)
+        await until_done(2, any_database)
         assert not store.store.profiles
-        deleted = await all_of("away", file_database, Status.DELETED)
+        deleted = await all_of("away", any_database, Status.DELETED)
         assert [outcome.item for outcome in deleted] == profiles
 
 
-async def test_sync_is_planned_once_and_adds_before_it_removes(file_database):
+async def test_sync_is_planned_once_and_adds_before_it_removes(any_database):
     """Afterwards the segment holds exactly these; everyone has an outcome."""
     async with Sandbox(customers=1500, profiles=1100) as store, store.session() as session:
         segment = await session.segments.create("VIP")
         await session.segments.members(segment.id).add_customers(range(1, 1001))
         wanted = range(401, 1402)
         store.record.requests.clear()
-        async with working(file_database, A=store):
-            await submit("sync", wanted, segment=segment.id, database=file_database)
-            (status,) = await until_done(1, file_database)
+        async with working(any_database, A=store):
+            await submit("sync", wanted, segment=segment.id, database=any_database)
+            (status,) = await until_done(1, any_database)
         assert status.counts == {Status.EXISTS: 600, Status.ADDED: 401, Status.REMOVED: 400}
         members = await session.segments.members(segment.id).list().all()
         assert {member.customer_id for member in members} == set(wanted)
         writes = [r.method for r in store.record.requests if "segments/" in r.path]
         changes = [method for method in writes if method != "GET"]
         assert changes == sorted(changes, key=["POST", "DELETE"].index)
-        removed = await all_of("night", file_database, Status.REMOVED)
+        removed = await all_of("night", any_database, Status.REMOVED)
         assert {outcome.item for outcome in removed} == set(range(1, 401))
 
 
@@ -104,11 +104,11 @@ async def test_a_sync_that_would_remove_too_many_changes_nothing(file_database):
         assert len(await session.segments.members(segment.id).list().all()) == 100
 
 
-async def test_create_all_customers(file_database):
+async def test_create_all_customers(any_database):
     """Everyone who has no profile when the job begins is given one."""
-    async with Sandbox(customers=1300, profiles=300) as store, working(file_database, A=store):
-        await submit("create-all-customers", database=file_database)
-        (status,) = await until_done(1, file_database)
+    async with Sandbox(customers=1300, profiles=300) as store, working(any_database, A=store):
+        await submit("create-all-customers", database=any_database)
+        (status,) = await until_done(1, any_database)
         assert status.counts == {Status.CREATED: 1000}
         assert None not in store.store.customers.values()
 
@@ -161,23 +161,23 @@ async def test_a_submission_that_fails_half_way_can_be_repeated(file_database):
     assert (await fleet.status("night", database=file_database)).open == 25_000
 
 
-async def test_cancel_and_retry(file_database):
+async def test_cancel_and_retry(any_database):
     """A cancelled job stops; retried, it does the rest."""
     async with Sandbox(customers=4000, rules=Rules(latency=0.05)) as store:
-        await submit("create", range(1, 4001), database=file_database)
-        async with working(file_database, A=store):
-            while not (await fleet.status("night", database=file_database)).done:  # noqa: ASYNC110
+        await submit("create", range(1, 4001), database=any_database)
+        async with working(any_database, A=store):
+            while not (await fleet.status("night", database=any_database)).done:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
-            await fleet.cancel("night", database=file_database)
+            await fleet.cancel("night", database=any_database)
             await asyncio.sleep(1.0)
-            stopped = await fleet.status("night", database=file_database)
+            stopped = await fleet.status("night", database=any_database)
             assert stopped.state == "cancelled"
             assert stopped.open
             await asyncio.sleep(0.5)
-            assert (await fleet.status("night", database=file_database)).open == stopped.open
-            await fleet.retry("night", database=file_database)
-            await until_done(1, file_database)
-        await audit("night", store, range(1, 4001), file_database)
+            assert (await fleet.status("night", database=any_database)).open == stopped.open
+            await fleet.retry("night", database=any_database)
+            await until_done(1, any_database)
+        await audit("night", store, range(1, 4001), any_database)
 
 
 async def test_what_is_unknown_is_written_so_and_goes_again_with_retry(file_database):
