@@ -2,7 +2,7 @@
 
 A map of the rooms; imports only point down:
 
-    sandbox  _cli         a whole store in this process; the command line
+    sandbox  _cli  fleet  a whole store in this process; the command line; jobs on many machines
     otel                  metrics and traces, made of a session's events
     _session              Session: one store, one token, one connection pool
     _segments             session.segments: the verbs, and who is in them; sync

@@ -10,6 +10,7 @@ from benchmarks.chart import draw
 from benchmarks.coalescing import measure_coalescing
 from benchmarks.cpu import measure_cpu
 from benchmarks.figures import Figure, Skipped
+from benchmarks.fleet import draw_fleet, measure_fleet, simulate_fleet
 from benchmarks.listing import measure_consistency, measure_latency, measure_throughput
 from benchmarks.memory import measure_memory
 from benchmarks.pure import measure_decoding, measure_import
@@ -55,6 +56,12 @@ def main() -> None:
     results.append(count_refusals(runs))
     print(line(results[-1]))
     draw_quota(runs, _FOLDER / "quota.svg")
+    figures, costs = asyncio.run(measure_fleet())
+    for figure in figures:
+        print(line(figure))
+    results += figures
+    if costs is not None:
+        draw_fleet(*simulate_fleet(costs), _FOLDER / "fleet.svg")
     write_json(results, _FOLDER / "results.json")
     draw(results, _FOLDER / "chart.svg")
 

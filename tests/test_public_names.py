@@ -30,6 +30,9 @@ PUBLIC = {
         ChunkDone CoalescedDone CoalescedStarted Event QuotaWait RequestEvent RequestFailed
         RequestGivenUp RequestSent ResponseReceived RetryScheduled
     """,
+    "bcshopper.fleet": """
+        JobStatus cancel default_database outcomes retry status statuses submit worker
+    """,
     "bcshopper.otel": "Telemetry",
     "bcshopper.sandbox": "Fault Faults LoggedRequest Record Rules Sandbox Store",
 }

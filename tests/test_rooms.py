@@ -20,6 +20,7 @@ FLOORS = [
     {"otel"},
     {"sandbox"},
     {"_cli"},
+    {"fleet"},
     {"__main__"},
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

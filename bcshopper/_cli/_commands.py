@@ -9,8 +9,8 @@ from typing import Any
 import click
 from click.shell_completion import get_completion_class
 
+from bcshopper._cli import _fleet, _profiles, _segments  # noqa: F401 - they add their commands
 from bcshopper._cli import _options as options
-from bcshopper._cli import _profiles, _segments  # noqa: F401 - they add their commands
 from bcshopper._cli._config import add_profile, list_accounts
 from bcshopper._cli._doctor import examine
 from bcshopper._cli._journal import Journal

@@ -1,7 +1,7 @@
 """The only way to the network: requests, answers, and what is tried again."""
 
 from bcshopper._transport.convert import MalformedDocumentError, converter
-from bcshopper._transport.http import Wire
+from bcshopper._transport.http import Wire, open_pool
 from bcshopper._transport.messages import (
     UNWATCHED,
     Reply,

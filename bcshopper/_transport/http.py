@@ -154,17 +154,23 @@ class Wire:
     def _open_http(self) -> aiohttp.ClientSession:
         if self._http is None:
             self._connector = _Connector(limit=self._connections)
-            self._http = aiohttp.ClientSession(
-                connector=self._connector,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                middlewares=(_ask_once,),
-            )
+            self._http = _over(self._connector)
         return self._http
 
 
 @functools.lru_cache(maxsize=32)
 def _connecting_within(seconds: float) -> aiohttp.ClientTimeout:
     return aiohttp.ClientTimeout(total=None, connect=_CONNECTING * seconds, ceil_threshold=math.inf)
+
+
+def open_pool(connections: int) -> aiohttp.ClientSession:
+    """What several sessions may be lent, with all that one of a session's own does."""
+    return _over(_Connector(limit=connections))
+
+
+def _over(connector: _Connector) -> aiohttp.ClientSession:
+    jar = aiohttp.DummyCookieJar()
+    return aiohttp.ClientSession(connector=connector, cookie_jar=jar, middlewares=(_ask_once,))
 
 
 class _Connector(aiohttp.TCPConnector):

@@ -37,11 +37,12 @@ def each(blocks):
 
 
 @each(PROGRAMS)
-async def test_python_blocks_run(block, monkeypatch, capsys):
+async def test_python_blocks_run(block, monkeypatch, capsys, tmp_path):
     """Each runs as pasted, in a program that has a `session` on a store with profiles."""
     code = compile(
         block.text, block.name, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True
     )
+    monkeypatch.chdir(tmp_path)
     async with Sandbox(customers=1000, profiles=600) as sandbox, sandbox.session() as session:
         for name, value in environment(sandbox).items():
             monkeypatch.setenv(name, value)

@@ -9,9 +9,10 @@ import pytest
 import bcshopper
 import bcshopper.errors
 import bcshopper.events
+import bcshopper.fleet
 import bcshopper.sandbox
 
-MODULES = [bcshopper, bcshopper.errors, bcshopper.events, bcshopper.sandbox]
+MODULES = [bcshopper, bcshopper.errors, bcshopper.events, bcshopper.fleet, bcshopper.sandbox]
 
 
 @pytest.fixture(scope="module")
