@@ -134,6 +134,9 @@ def test_what_is_in_flight_counts_for_who_comes():
     assert [state.wait_for(0.0, BURST, ahead) for ahead in (0, 1, 2)] == [0, 0, 10.25]
     answer(state, 2)  # without a word of the quota: they may be counted, or not
     assert [state.wait_for(0.0, BURST, ahead) for ahead in (1, 2)] == [0, 10.25]
+    state = known(3)  # others took six
+    send(state, 1)
+    assert [state.wait_for(0.0, BURST, ahead) for ahead in (1, 2)] == [0, 10.25]
     state = known(3, limit=5)
     assert state.wait_for(0.0, QuotaPolicy(share=0.2), 0) == 10.25  # one of one was sent
     assert state.wait_for(0.0, QuotaPolicy(share=0.2), 1) == 40.25
