@@ -46,7 +46,7 @@ DOCUMENTS = [
     {"message": "no", "detail": "none", "errors": {"0": {"a": ["b"]}}},
 ]  # fmt: skip
 FILES = [
-    "1\n2\n\n3\n", "customer_id\n1\n2\n", "name;customer_id\r\na;1\r\n\"b\nc\";2\r\n",
+    "1\n2\n\n3\n", "customer_id\n1\n2\n", 'name;customer_id\r\na;1\r\n"b\nc";2\r\n',
     f"id\tprofile_id\n1\t{SOME_ID}\n", '[1, 2, {"customer_id": 3}]', '{"customer_id": 1}\n"2"\n3\n',
     f'{{"meta": {{"a": [1]}}, "data": [{{"id": "{SOME_ID}", "customer_id": 5}}]}}',
 ]  # fmt: skip
@@ -60,10 +60,10 @@ HEADERS = {
 TRIPS = [
     b"null", b"true", b"-1", b"1e999", b"-0", b"0.5", b"9" * 400, b"9" * 5000, b"1" + b"0" * 30,
     b"NaN", b"Infinity", b'"', b"\\", b"\\ud800", b"\\u0000", b"\x00", b"\xff", b"\xef\xbb\xbf",
-    b"\x1f\x8b", b"[" * 50, b"[" * 5000, b'{"a":' * 2000, b"{}", b"[]", b'""', b"\n", b"\r", b"\r\n",
-    b",", b";", b"\t", b"0001-01-01T00:00:00+23:59", b"9999-12-31T23:59:59-23:59", b"2026-02-30",
-    b"-9-9-9", b"\xd9\xa3", b"\xc2\xb2", b"\xef\xbc\x91", b"0" * 101 + b"1", b" ", b"\xc2\xa0", b"data",
-    b'"data":', b"#",
+    b"\x1f\x8b", b"[" * 50, b"[" * 5000, b'{"a":' * 2000, b"{}", b"[]", b'""', b"\n", b"\r",
+    b"\r\n", b",", b";", b"\t", b"0001-01-01T00:00:00+23:59", b"9999-12-31T23:59:59-23:59",
+    b"2026-02-30", b"-9-9-9", b"\xd9\xa3", b"\xc2\xb2", b"\xef\xbc\x91", b"0" * 101 + b"1", b" ", b"\xc2\xa0",
+    b"data", b'"data":', b"#",
 ]  # fmt: skip
 
 ordinary = settings(max_examples=150, suppress_health_check=list(HealthCheck))
