@@ -5,6 +5,7 @@ import math
 import pytest
 
 from bcshopper import QuotaPolicy, QuotaSnapshot
+from bcshopper._quota.leased import Grant, LeasedQuota
 from bcshopper._quota.local import MARGIN, LocalQuota
 
 BURST, SMOOTH = QuotaPolicy(), QuotaPolicy(pacing="smooth")
@@ -352,3 +353,18 @@ def test_a_request_without_an_answer_leaves_the_turn_to_look_to_the_next():
     assert state.delay(0.5, BURST) == 10
     state.finished(0.5, 0.5, 200, None, None)
     send(state, 50, 0.5)
+
+
+def test_what_was_leased_of_a_spent_window_is_worth_nothing():
+    """A 429 spends it for all, whatever is left by the headers; the others hear of it at once."""
+    state = LeasedQuota(1.0)
+    report = state.report(0.0, 5)
+    grant = Grant(window=1, granted=5, valid=20.0, known=True, quota=snapshot(5))
+    state.granted(0.0, report, grant)
+    assert state.delay(0.0, BURST) == 0
+    state.started(0.0, BURST)
+    assert state.due(0.0, 0) > 0
+    state.finished(0.0, 0.0, 429, snapshot(4), None)
+    assert state.due(0.0, 0) == 0
+    assert state.report(0.0, 0).told.remaining == 0
+    assert state.delay(0.0, BURST) == 10 + MARGIN
