@@ -140,6 +140,21 @@ def check_file(folder, content, suffix, named, kind):
         assert isinstance(record.raw(), bytes)
 
 
+FOUND = [
+    # text that is not UTF-8, in a field that is text
+    b'{"data": [{"id": "%s", "name": "caf\xe9"}], "meta": {}}' % SOME_ID.encode(),
+    b'{"data": [{"id\xeay": "", "name": "\x8ab7-4f\xbf:e-9d3b", "name": "\x8ab7}], "meta": {}}',
+]
+"""Bodies that did something else once; each is tried always."""
+
+
+@pytest.mark.parametrize("body", FOUND)
+def test_a_body_that_was_trouble_once_is_none_any_more(body):
+    """Whichever reader it was that tripped."""
+    check_documents(body)
+    check_problems(body, 422)
+
+
 NAMED = [{}, {}, {"column": "customer_id"}, {"field": "customer_id"}]
 NAMES = st.dictionaries(st.sampled_from(sorted(HEADERS)), values, max_size=8)
 

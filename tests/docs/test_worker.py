@@ -284,7 +284,7 @@ async def test_no_event_is_lost_when_a_worker_is_killed(broker, tmp_path, events
             assert log.count("- Received") > log.count("- Processed") > 0  # it had some in hand
             assert await broker.is_empty()
         assert len(sandbox.store.profiles) == events
-        most = 4 if events < 5000 else 1.5  # noqa: PLR2004
+        most = 4 if events < 5000 else 1.5
         assert sandbox.record.counts.total() <= most * events / PER_REQUEST
 
 
