@@ -26,7 +26,7 @@ ROOT = Path(__file__).parent.parent
 TESTS = {
     "_transport/retry.py": ["transport/test_retry.py", "batch/test_lost_answers.py"],
     "_transport/problems.py": ["transport/test_problems.py", "transport/test_convert.py"],
-    "_inputs.py": ["test_session.py", "batch/test_batch.py", "test_no_wipe.py"],
+    "_inputs.py": ["test_inputs.py", "test_session.py", "batch/test_batch.py", "test_no_wipe.py"],
     "_batch/halving.py": ["batch/test_halving.py"],
     "_batch/ledger.py": ["batch/test_ledger.py", "batch/test_batch.py"],
     "_listing/walk.py": ["listing/test_checks.py", "listing/test_walk.py"],
