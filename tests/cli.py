@@ -10,7 +10,7 @@ import time
 BCSHOPPER = [sys.executable, "-W", "error", "-m", "bcshopper._cli"]
 
 _OURS = ("BIGCOMMERCE_", "BCSHOPPER_", "XDG_", "NO_COLOR", "FORCE_COLOR", "PYTHON")
-_PATIENCE = 30.0
+_PATIENCE = 240.0  # seconds; a guard against hanging, as all such are, for the busiest machine
 
 
 def environment(sandbox=None, **changes):
@@ -29,7 +29,7 @@ def bcshopper(*arguments, sandbox=None, stdin="", **changes):
     """Run a command to its end."""
     return subprocess.run(
         [*BCSHOPPER, *map(str, arguments)], env=environment(sandbox, **changes), input=stdin,
-        capture_output=True, text=True, check=False, timeout=60,
+        capture_output=True, text=True, check=False, timeout=240,
     )  # fmt: skip
 
 

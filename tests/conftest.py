@@ -32,6 +32,7 @@ def logging_as_it_was():
         logger.setLevel(level)
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config):
     """More than there are processors: many tests wait for other processes."""
     return (os.cpu_count() or 1) + 1

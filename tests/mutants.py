@@ -26,7 +26,7 @@ ROOT = Path(__file__).parent.parent
 TESTS = {
     "_transport/retry.py": ["transport/test_retry.py", "batch/test_lost_answers.py"],
     "_transport/problems.py": ["transport/test_problems.py", "transport/test_convert.py"],
-    "_inputs.py": ["test_session.py", "batch/test_batch.py", "test_no_wipe.py"],
+    "_inputs.py": ["test_inputs.py", "test_session.py", "batch/test_batch.py", "test_no_wipe.py"],
     "_batch/halving.py": ["batch/test_halving.py"],
     "_batch/ledger.py": ["batch/test_ledger.py", "batch/test_batch.py"],
     "_listing/walk.py": ["listing/test_checks.py", "listing/test_walk.py"],
@@ -168,7 +168,7 @@ def main():
     """Print what became of the mutants; 1 if too many survive."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("modules", nargs="*", default=list(TESTS), help="of the package")
-    parser.add_argument("--of", type=int, default=4, help="one mutant of so many is tried")
+    parser.add_argument("--of", type=int, default=10, help="one mutant of so many is tried")
     parser.add_argument("--seed", type=int, default=1, help="which ones")
     parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args()
@@ -191,7 +191,10 @@ def main():
                     survived[module] += 1
                     print(f"{module}:{mutant.line}\n  - {mutant.before}\n  + {mutant.after}")
             counts = killed[module], excused[module], survived[module]
-            print(f"{module}: {counts[0]} killed, {counts[1]} excused, {counts[2]} survived")
+            print(
+                f"{module}: {counts[0]} killed, {counts[1]} excused, {counts[2]} survived",
+                flush=True,
+            )
     everyone = killed.total() + survived.total() + excused.total()
     print(
         f"{killed.total()} of {everyone} killed, {killed.total() / everyone:.1%}; of the others "

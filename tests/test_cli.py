@@ -199,7 +199,7 @@ def test_sandbox_serves_until_interrupted():
         exported = dict(line.removeprefix("export ").strip().split("=", 1) for line in lines)
         done = bcshopper("list", **exported)
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=240)
     assert len(done.stdout.splitlines()) == 7
     assert process.returncode == 130
     assert errors == ""
@@ -312,7 +312,7 @@ def test_the_package_is_a_command_too(sandbox):
     """`python -m bcshopper`, where no script is on the path."""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-m", "bcshopper", "create", "130"],
-        env=environment(sandbox), capture_output=True, text=True, check=False, timeout=60,
+        env=environment(sandbox), capture_output=True, text=True, check=False, timeout=240,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert sandbox.store.customers[130] is not None
@@ -451,7 +451,7 @@ def test_a_file_is_never_half_there(sandbox, tmp_path, how):
     if how != "failed":
         wait_until(lambda: len(sandbox.record.requests) == 3)
         process.send_signal(signal.SIGKILL if how == "killed" else signal.SIGTERM)
-    process.communicate(timeout=60)
+    process.communicate(timeout=240)
     assert process.returncode == {"killed": -9, "terminated": 130, "failed": 4}[how]
     assert file.read_text() == "before"
     assert how == "killed" or list(tmp_path.iterdir()) == [file]
@@ -502,7 +502,7 @@ def test_what_is_written_is_its_owners_alone(sandbox, tmp_path, option):
     file = tmp_path / "file"
     done = subprocess.run(
         ["sh", "-c", 'umask 0; exec "$@"', "sh", *BCSHOPPER, "create", "130", option, str(file)],
-        env=environment(sandbox), capture_output=True, text=True, check=False, timeout=60,
+        env=environment(sandbox), capture_output=True, text=True, check=False, timeout=240,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert file.stat().st_mode & 0o777 == 0o600

@@ -66,7 +66,7 @@ def test_an_interrupted_job_accounts_for_every_id(
         process = start(*command[: None if to_file else -2], sandbox=sandbox, stdout=file)
         wait_until(lambda: len(posts(sandbox)) >= 20)
         process.send_signal(number)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=240)
     assert process.returncode == 130
     assert "interrupted: " in err
     assert "Traceback" not in err
@@ -132,7 +132,7 @@ def test_a_full_disk_accounts_for_every_id(sandbox, ids, tmp_path):
         done = subprocess.run(
             [*limited, *map(str, command)],
             env={**environment(sandbox), "PYTHONDONTWRITEBYTECODE": "1"},
-            stdout=cat.stdin, stderr=subprocess.PIPE, text=True, check=False, timeout=60,
+            stdout=cat.stdin, stderr=subprocess.PIPE, text=True, check=False, timeout=240,
         )  # fmt: skip
     assert done.returncode == 4
     assert done.stderr.count("the journal can't be read or written") == 1
@@ -145,7 +145,7 @@ def test_a_job_whose_reader_hangs_up_counts_every_id(sandbox, ids, tmp_path):
     summary = tmp_path / "summary.json"
     process = start("create", "--from", ids, "--summary-json", summary, sandbox=sandbox)
     process.stdout.close()
-    assert process.wait(timeout=60) == 141
+    assert process.wait(timeout=240) == 141
     process.stderr.close()
     told = json.loads(summary.read_text())
     assert sum(told[name] for name in NAMES.values()) == told["total"] == COUNT
@@ -171,7 +171,7 @@ def interrupt_twice(sandbox, ids, tmp_path, rng):
     with_delay(process, rng.uniform(0, 0.2) if rng.random() < 0.9 else 0)
     process.send_signal(rng.choice([signal.SIGINT, signal.SIGTERM]))
     try:
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=240)
     finally:
         process.kill()
         process.wait()
@@ -219,6 +219,6 @@ def test_an_ignored_interrupt_stays_ignored(sandbox, ids):
         signal.signal(signal.SIGINT, before)
     wait_until(lambda: sandbox.record.requests)
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    process.communicate(timeout=240)
     assert process.returncode == 0
     assert len(sandbox.store.profiles) == COUNT

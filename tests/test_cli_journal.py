@@ -261,7 +261,7 @@ def test_an_interrupt_tells_how_to_go_on_and_the_job_is_resumed(sandbox, journal
         process = start(*command, sandbox=sandbox)
         wait_until(lambda before=before: len(posts(sandbox)) >= before + 2)
         process.send_signal(stop)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=240)
         assert process.returncode == 130
         assert f"the same command again goes on where {journal} ends" in err
         assert "Traceback" not in err
@@ -441,7 +441,7 @@ def test_a_full_disk_ends_the_job_with_one_line_and_it_is_resumed(sandbox, journ
     env = {**environment(sandbox), "PYTHONDONTWRITEBYTECODE": "1"}
     stopped = subprocess.run(
         [*limited, *map(str, command)], env=env, capture_output=True, text=True,
-        check=False, timeout=60,
+        check=False, timeout=240,
     )  # fmt: skip
     assert stopped.returncode == 4
     assert "the journal can't be read or written: disk I/O error" in stopped.stderr

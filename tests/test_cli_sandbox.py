@@ -22,7 +22,7 @@ def served(*options, ends_by=signal.SIGTERM):
         yield dict(line.removeprefix("export ").strip().split("=", 1) for line in lines)
     finally:
         process.send_signal(ends_by)
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=240)
     assert process.returncode == 130
     assert "Traceback" not in errors
 

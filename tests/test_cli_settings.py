@@ -230,7 +230,7 @@ def test_there_is_no_option_for_a_token(sandbox):
     if proc.exists():
         assert sandbox.access_token.encode() not in proc.read_bytes()
     process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=240)
     assert process.returncode == 130
     assert sandbox.access_token not in out + err
 

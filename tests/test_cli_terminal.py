@@ -80,7 +80,7 @@ class AtTerminal:
 
     def end(self):
         """Wait for it, and give its exit code."""
-        code = self.process.wait(timeout=60)
+        code = self.process.wait(timeout=240)
         self._reader.join()
         return code
 
@@ -167,7 +167,7 @@ def test_tab_completes_files_and_profiles(tmp_path):
 
     def expect(words):
         nonlocal shown
-        end = time.monotonic() + 30
+        end = time.monotonic() + 240
         while words not in shown:
             assert time.monotonic() < end, shown
             if select.select([keyboard], [], [], 0.1)[0]:
@@ -216,10 +216,8 @@ def test_bars_say_when_they_wait_for_quota(ids):
             assert re.search(r"quota 0/2, waits \d s for it", terminal.text)
 
 
-@pytest.mark.parametrize(
-    ("count", "quota"),
-    [(20_000, 100), pytest.param(300_000, 300, marks=pytest.mark.long)],
-)
+@pytest.mark.long  # on a quiet machine; on virtual time this is tested always
+@pytest.mark.parametrize(("count", "quota"), [(20_000, 100), (300_000, 300)])
 def test_the_time_left_is_right_from_the_second_window_on(tmp_path, count, quota):
     """With a scaled quota, in true time: within a fifth of the truth, or 1.5 s, at every look."""
     window = 2.0
@@ -336,7 +334,7 @@ def test_ctrl_c_ends_with_the_account_so_far(sandbox, ids, tmp_path):
         terminal.expect("100/280")
         wait_until(lambda: len(posts(sandbox)) == 3)
         terminal.type(CTRL_C)
-        assert terminal.process.wait(timeout=10) == 130
+        assert terminal.process.wait(timeout=25) == 130
         terminal.end()
         assert "interrupted: 100 of 280 ids are done; the same command again is safe" in (
             terminal.text
@@ -356,7 +354,7 @@ def test_a_second_ctrl_c_ends_at_once(sandbox, ids):
         wait_until(lambda: sandbox.record.in_flight)
         terminal.type(CTRL_C)
         terminal.type(CTRL_C)
-        assert terminal.process.wait(timeout=10) == 130
+        assert terminal.process.wait(timeout=25) == 130
         terminal.end()
         assert "KeyboardInterrupt" not in terminal.text
 
@@ -373,7 +371,7 @@ def test_ctrl_c_while_ids_are_read_sends_nothing(sandbox, tmp_path):
         os.write(writing, b"1\n2\n")
         wait_until(lambda: not has_more(reading))
         terminal.type(CTRL_C)
-        assert terminal.process.wait(timeout=10) == 130
+        assert terminal.process.wait(timeout=25) == 130
         terminal.end()
         assert "Traceback" not in terminal.text
     os.close(reading)
@@ -403,7 +401,7 @@ def test_a_job_whose_reader_hangs_up_stops_with_a_true_account(sandbox, ids, tmp
         "create", "--from", ids, "--concurrency", 1, "--summary-json", summary, sandbox=sandbox
     )
     running.stdout.close()
-    assert running.wait(timeout=60) == 141
+    assert running.wait(timeout=240) == 141
     said = running.stderr.read()
     running.stderr.close()
     told = json.loads(summary.read_text())

@@ -47,7 +47,7 @@ class JSONConverter(cattrs.Converter):
         """
         try:
             return cast("T", self._decoder(cls).decode(body))
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             strictly = str(error)
         if len(body) > MAX_PLAIN:
             reason, _, where = strictly.partition(" - at ")

@@ -194,3 +194,17 @@ def test_a_value_that_is_no_id_is_rejected_with_its_reason():
     ledger = BadId("x", why)
     assert ledger.pending == []
     assert ledger.outcomes(LATER) == [Outcome("x", Status.REJECTED, error=why)]
+
+
+def test_an_answer_is_under_way_while_ids_are_in_flight_or_looked_up():
+    """Either alone; whoever stops the work waits for that, and for nothing else."""
+    ledger = Ledger([1, 2])
+    assert not ledger.is_busy
+    ledger.sent([1])
+    assert ledger.is_busy
+    ledger.is_looked_up = True
+    assert ledger.is_busy
+    ledger.without_effect([1])
+    assert ledger.is_busy
+    ledger.is_looked_up = False
+    assert not ledger.is_busy

@@ -31,10 +31,10 @@ def test_a_test_suite_in_javascript_drives_the_served_sandbox(node):
         url = process.stdout.readline().strip().partition("=")[2]
         done = subprocess.run(
             [node, "--test", "--test-reporter=tap", example], capture_output=True, text=True,
-            env=environment(BIGCOMMERCE_BASE_URL=url), check=False, timeout=60,
+            env=environment(BIGCOMMERCE_BASE_URL=url), check=False, timeout=240,
         )  # fmt: skip
         process.terminate()
-        process.communicate(timeout=30)
+        process.communicate(timeout=240)
     assert done.returncode == 0, done.stdout
     assert re.search(r"# pass (2|3)\b", done.stdout), done.stdout
     assert "# fail 0" in done.stdout

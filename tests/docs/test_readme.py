@@ -63,7 +63,7 @@ def test_command_lines_run(page, tmp_path):
         for command in commands(page):
             done = subprocess.run(
                 command, shell=True, cwd=tmp_path, capture_output=True, text=True,
-                env={**os.environ, **environment(sandbox), "PATH": path}, check=False, timeout=60,
+                env={**os.environ, **environment(sandbox), "PATH": path}, check=False, timeout=240,
             )  # fmt: skip
             assert done.returncode == 0, (command, done.stderr)
             assert "Traceback" not in done.stderr
@@ -228,7 +228,7 @@ def test_the_first_example_leaves_no_warning_at_exit(tmp_path):
         done = subprocess.run(
             [sys.executable, "-X", "dev", "-W", "error", program],
             env={**os.environ, **environment(sandbox)}, capture_output=True, text=True,
-            check=False, timeout=60,
+            check=False, timeout=240,
         )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
@@ -241,7 +241,7 @@ def test_the_tests_for_readers_own_code_pass(tmp_path):
     expected = sum(block.text.count("def test_") for block in READERS_TESTS)
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:asyncio", tmp_path],
-        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60,
+        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=240,
     )  # fmt: skip
     assert READERS_TESTS
     assert f"{expected} passed" in done.stdout, done.stdout

@@ -65,7 +65,7 @@ def test_a_killed_job_finishes_when_it_is_started_again(database, start):
     with Sandbox(customers=3000, profiles=2000) as sandbox:
         sandbox.faults.rule(Fault.slow(0.1), method="POST", path="segments/*/shopper-profiles")
         job = start(sandbox, *JOB)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 240
         while not sandbox.store.segments or not loyal(sandbox):
             assert job.poll() is None, job.communicate()
             assert time.monotonic() < deadline

@@ -513,6 +513,6 @@ def test_the_tests_of_the_web_service_pass(tmp_path):
         shutil.copy(EXAMPLES / name, tmp_path)
     done = subprocess.run(
         [sys.executable, "-X", "dev", "-W", "error", "-m", "pytest", "-q", "-p", "no:asyncio"],
-        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60,
+        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=240,
     )  # fmt: skip
     assert "5 passed" in done.stdout, done.stdout

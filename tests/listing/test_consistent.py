@@ -1,6 +1,7 @@
 """`list(consistent=True)`: whatever is there from start to end comes exactly once."""
 
 import asyncio
+import json
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -149,6 +150,64 @@ async def test_equal_numbers_of_deletions_and_additions_are_noticed():
         walk = session.shopper_profiles.list(limit=10, prefetch=2, consistent=True)
         check(await walk.all(), before, sandbox.store)
         assert walk.drifted
+
+
+FRONT = [1, 10, *range(1, 11)]  # the end, all before it, and the end once more
+BACK = [10, 9, 8, 10, 7, 6, 5, 7, 4, 3, 2, 4, 1]  # from the end to the front, three at a time
+
+
+@pytest.mark.parametrize(
+    ("nth", "start", "count", "asked"),
+    [
+        (6, 0, 1, [*FRONT, 3, 10]),  # the page before the one whose total is less, and the end
+        (12, 0, 1, [*FRONT, 10]),  # as the last page was read: nobody has slipped past
+        (6, -1, 1, [*FRONT, 3, 10, 9, *BACK]),  # the last row itself, so that nothing tells
+        (6, -10, 10, [*FRONT, 3, 10, 9, 10, 9, 8, 7, 9, 6, 5, 4, 6, 3, 2, 1, 3]),  # its whole page
+        (2, 0, 1, FRONT),  # before the end is known: nobody is owed whoever went
+        (2, 0, 10, [1, 10, 9, *range(1, 10)]),
+    ],
+)
+async def test_a_deletion_costs_these_pages_and_no_more(nth, start, count, asked):
+    """Of a hundred rows, with two pages ahead."""
+
+    def delete(store):
+        deleting(start if start >= 0 else len(store.profiles) + start, count)(store)
+
+    async with Sandbox(profiles=100) as sandbox, sandbox.session() as session:
+        sandbox.faults.rule(Fault.changing(delete), nth=nth)
+        before = list(sandbox.store.profiles)
+        walk = session.shopper_profiles.list(limit=10, prefetch=2, consistent=True)
+        found = await walk.all()
+        check(found, before, sandbox.store)
+        assert sorted(pages_asked(sandbox)) == sorted(asked)
+        assert walk.drifted
+
+
+async def test_more_suspects_than_pages_ahead_are_not_looked_for():
+    """The list is read back at once, as many pages together as are read ahead."""
+    async with Sandbox(profiles=100) as sandbox, sandbox.session() as session:
+        for nth in range(3, 12, 2):
+            sandbox.faults.rule(Fault.changing(deleting(0, 1)), nth=nth)
+        before = list(sandbox.store.profiles)
+        walk = session.shopper_profiles.list(limit=10, prefetch=2, consistent=True)
+        check(await walk.all(), before, sandbox.store)
+        assert sorted(pages_asked(sandbox)) == sorted(FRONT + BACK)
+
+
+@pytest.mark.parametrize(
+    ("kept", "says"), [(9, "page=3.* lacks 1 items"), (10, "it is number 100, but 90 came")]
+)
+async def test_a_list_that_contradicts_itself_is_no_list(kept, says):
+    """A page that is not full, or the rows of another page, while nothing moved."""
+    async with Sandbox(profiles=100) as sandbox, sandbox.session() as session:
+        page = json.loads(sandbox.store.page(3, 10, links=False))
+        other = json.loads(sandbox.store.page(2, 10, links=False))
+        page["data"] = page["data"][:9] if kept == 9 else other["data"]
+        page["meta"]["pagination"]["count"] = kept
+        sandbox.faults.rule(Fault.answer(200, json.dumps(page).encode()), nth=5)
+        walk = session.shopper_profiles.list(limit=10, prefetch=1, consistent=True)
+        with pytest.raises(ResponseFormatError, match=says):
+            await walk.all()
 
 
 async def test_one_deletion_costs_a_few_requests_not_another_pass():

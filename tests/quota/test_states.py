@@ -5,6 +5,7 @@ import math
 import pytest
 
 from bcshopper import QuotaPolicy, QuotaSnapshot
+from bcshopper._quota.leased import Grant, LeasedQuota
 from bcshopper._quota.local import MARGIN, LocalQuota
 
 BURST, SMOOTH = QuotaPolicy(), QuotaPolicy(pacing="smooth")
@@ -133,6 +134,9 @@ def test_what_is_in_flight_counts_for_who_comes():
     send(state, 2)
     assert [state.wait_for(0.0, BURST, ahead) for ahead in (0, 1, 2)] == [0, 0, 10.25]
     answer(state, 2)  # without a word of the quota: they may be counted, or not
+    assert [state.wait_for(0.0, BURST, ahead) for ahead in (1, 2)] == [0, 10.25]
+    state = known(3)  # others took six
+    send(state, 1)
     assert [state.wait_for(0.0, BURST, ahead) for ahead in (1, 2)] == [0, 10.25]
     state = known(3, limit=5)
     assert state.wait_for(0.0, QuotaPolicy(share=0.2), 0) == 10.25  # one of one was sent
@@ -349,3 +353,73 @@ def test_a_request_without_an_answer_leaves_the_turn_to_look_to_the_next():
     assert state.delay(0.5, BURST) == 10
     state.finished(0.5, 0.5, 200, None, None)
     send(state, 50, 0.5)
+
+
+def test_what_was_leased_of_a_spent_window_is_worth_nothing():
+    """A 429 spends it for all, whatever is left by the headers; the others hear of it at once."""
+    state = LeasedQuota(1.0)
+    report = state.report(0.0, 5)
+    grant = Grant(window=1, granted=5, valid=20.0, known=True, quota=snapshot(5))
+    state.granted(0.0, report, grant)
+    assert state.delay(0.0, BURST) == 0
+    state.started(0.0, BURST)
+    assert state.due(0.0, 0) > 0
+    state.finished(0.0, 0.0, 429, snapshot(4), None)
+    assert state.due(0.0, 0) == 0
+    assert state.report(0.0, 0).told.remaining == 0
+    assert state.delay(0.0, BURST) == 10 + MARGIN
+
+
+def leasing(granted=10, *, now=0.0, limit=100, policy=BURST, started=0, **more):
+    """A state that has leased so many of a window of 30 s that ends in 20, and started some."""
+    state = LeasedQuota(1.0, uniform=lambda low, high: high)
+    report = state.report(now, granted)
+    quota = snapshot(limit, limit=limit, reset=20.0)
+    grant = Grant(window=1, granted=granted, valid=5.0, known=True, quota=quota, **more)
+    state.granted(now, report, grant)
+    send(state, started, now, policy)
+    return state
+
+
+@pytest.mark.parametrize(("seconds", "wanted"), [(0.5, 12), (1.0, 9), (2.0, 4), (30.0, 0)])
+def test_as_many_are_leased_as_a_lease_lasts_for_at_the_pace_so_far(seconds, wanted):
+    """6 in these seconds, for 1.5 s, a twentieth of the window; never more than twice as before."""
+    state = leasing(6, started=6)
+    assert state.report(seconds, 0).wanted == wanted
+
+
+def test_who_gets_nothing_asks_again_after_twice_the_time_each_time():
+    """And a step sooner again once it got a part."""
+    state = leasing(1, started=1)
+    waits = []
+    for granted in (0, 0, 0, 1, 0):
+        report = state.report(0.0, 5)
+        grant = Grant(window=1, granted=granted, valid=5.0, known=True, busy=2, part=3)
+        state.granted(0.0, report, grant)
+        if granted:
+            send(state, 1)
+        waits.append(state.due(0.0, 1))
+    pause = 0.02 * 2 * 0.5  # two ask; without a window, a lease lasts for half a second
+    assert waits == pytest.approx([2 * pause, 4 * pause, 8 * pause, 4 * pause, 8 * pause])
+
+
+@pytest.mark.parametrize(("in_hand", "has_news"), [(True, False), (False, True), (False, False)])
+def test_what_the_others_may_want_to_know_is_told_before_long(in_hand, has_news):
+    """A lease that lies about, or an answer: after the time of two leases."""
+    state = leasing(2, started=0 if in_hand else 2)
+    if not in_hand:
+        state.report(0.0, 0)
+    if has_news:
+        answer(state, 1)
+    assert state.due(0.0, 0) == (3.0 if in_hand or has_news else math.inf)
+
+
+def test_a_grant_brings_the_next_slot_forward():
+    """There is more to spread over what is left of the window than was known."""
+    state = leasing(1, now=0.0, policy=SMOOTH, started=1)
+    assert state.delay(0.0, SMOOTH) == math.inf
+    report = state.report(4.0, 1)
+    quota = snapshot(100, limit=100, reset=16.0)
+    state.granted(4.0, report, Grant(window=1, granted=3, valid=5.0, known=True, quota=quota))
+    assert state.delay(4.0, SMOOTH) <= 16 / 4
+    assert state.delay(4.0, SMOOTH) == pytest.approx(4.0)

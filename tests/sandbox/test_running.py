@@ -261,7 +261,7 @@ def test_a_sandbox_whose_thread_cannot_start_raises_at_once(setup, error):
         [sys.executable, "-c", CANNOT_START.format(setup=setup)],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=240,
         check=False,
     )
     assert done.stdout.split() == [error, "quick", "1"], done.stderr

@@ -319,3 +319,13 @@ async def test_a_read_only_token_cant_read_members_and_the_error_says_so():
         assert await session.segments.get(stored.id)
         with pytest.raises(PermissionDeniedError, match="takes more than a read-only scope"):
             await session.segments.members(stored.id).page()
+
+
+async def test_a_name_that_is_no_text_is_an_answer_that_is_not_documented():
+    """Bytes that are not UTF-8, from whoever stands between: an error of ours, with the place."""
+    rows = b'[{"id":"2f8b1a4e-4f0c-4a8e-9d3b-0c1d2e3f4a5b","name":"caf\xe9"}]'
+    body = b'{"data":%s,"meta":{}}' % rows
+    async with Sandbox() as sandbox, sandbox.session(retry=RetryPolicy(attempts=1)) as session:
+        sandbox.faults.queue(Fault.answer(200, body))
+        with pytest.raises(ResponseFormatError, match="not JSON"):
+            await session.segments.page()

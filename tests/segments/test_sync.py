@@ -433,3 +433,22 @@ async def test_a_customer_who_gets_a_new_profile_while_members_are_read_is_not_r
             report = await members.sync(range(2, 601))
         assert report.ok
         assert customers_of(sandbox, segment) == set(range(2, 601))
+
+
+@pytest.mark.parametrize("nth", range(1, 7))
+async def test_a_member_who_comes_with_another_profile_meanwhile_is_one_customer(nth):
+    """Deleted, created and added anew while the members are read: planned for once."""
+    async with opened(700, profiles=700, members=600) as (sandbox, session, segment):
+
+        def renew(store):
+            store.delete([store.customers[customer] for customer in range(5, 505, 10)])
+            for customer in range(5, 505, 10):
+                store.create(customer)
+                store.add_members(segment.id, [store.customers[customer]])
+
+        sandbox.faults.rule(Fault.changing(renew), nth=nth)
+        members = session.segments.members(segment.id)
+        plan = await members.plan(range(301, 601))
+        assert len(plan.to_remove) == len(set(plan.to_remove))
+        await members.sync(range(301, 601), max_removed=1)
+        assert customers_of(sandbox, segment) == set(range(301, 601))

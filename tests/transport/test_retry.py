@@ -269,3 +269,15 @@ def test_no_header_raises_or_asks_for_a_senseless_wait(text, status):
         headers = CIMultiDict({"Retry-After": DATE, name: text})
         seconds = read_retry_after(headers, status=status, now=NOON)
         assert seconds is None or 0 <= seconds < float("inf")
+
+
+@pytest.mark.parametrize(
+    ("status", "is_one"), [(99, False), (100, True), (599, True), (600, False)]
+)
+def test_what_is_no_http_status_is_refused_as_one_to_repeat(status, is_one):
+    """From 100 to 599; a mistake is told when the policy is made."""
+    if is_one:
+        assert status in RetryPolicy(statuses={status}).statuses
+    else:
+        with pytest.raises(InvalidInputError):
+            RetryPolicy(statuses={status})
