@@ -21,10 +21,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+LOGGERS = ("bcshopper", "bcshopper.cli", "bcshopper.transport")
+
+
 @pytest.fixture(autouse=True)
 def logging_as_it_was():
     """The command line sets up logging for its process, which here has other tests to run."""
-    loggers = [logging.getLogger(name) for name in ("bcshopper", "bcshopper.cli")]
+    loggers = [logging.getLogger(name) for name in LOGGERS]
     before = [(logger, logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
     yield
     for logger, handlers, level, propagate in before:

@@ -100,15 +100,23 @@ class Batch(Generic[ItemT]):
 
         def failed(error: BCShopperError) -> None:
             ledger.failed(items, error)
-            if self.transport.is_api_down:
-                down = APIDownError(
-                    f"the API is down: no request has succeeded for a while, the last one neither "
-                    f"({error}); try again later"
-                )
-                down.__cause__ = error
-                self._stop(down)
+            self._stop_if_down(error)
 
         return Watch(going_out, failed)
+
+    @property
+    def looking(self) -> Watch:
+        """Watches a look-up, which changes nothing."""
+        return Watch(self.check, self._stop_if_down)
+
+    def _stop_if_down(self, error: BCShopperError) -> None:
+        if self.transport.is_api_down:
+            down = APIDownError(
+                f"the API is down: no request has succeeded for a while, the last one neither "
+                f"({error}); try again later"
+            )
+            down.__cause__ = error
+            self._stop(down)
 
     async def report(self, ids: AnyIterable[Any], *, check: bool) -> BatchReport[ItemT]:
         """Run over ids that fit in memory, all checked first."""

@@ -397,7 +397,7 @@ class _Creation(Generic[ItemT]):
             return
         self._ledger.is_looked_up = True
         try:
-            await self._creates.is_there(Watch(going_out=self._batch.check))
+            await self._creates.is_there(self._batch.looking)
         finally:
             self._ledger.is_looked_up = False
         self._was_there = True
@@ -407,9 +407,8 @@ class _Creation(Generic[ItemT]):
         if self._creates.find is None:
             return None
         self._looked_up = self._asked_since = self._ledger.is_looked_up = True
-        watch = Watch(going_out=self._batch.check)
         try:
-            found = await self._creates.find(items, watch)
+            found = await self._creates.find(items, self._batch.looking)
         except SessionClosedError:
             raise
         except BCShopperError as error:

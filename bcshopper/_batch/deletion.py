@@ -105,7 +105,7 @@ class Deletes:
         self, batch: Batch[UUID], ledger: Ledger[UUID], ids: Sequence[UUID]
     ) -> None:
         try:
-            await self.is_there(Watch(going_out=batch.check))
+            await self.is_there(batch.looking)
         except NotFoundError:
             raise
         except BCShopperError as error:

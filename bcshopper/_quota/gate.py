@@ -19,6 +19,7 @@ from bcshopper._quota.policy import QuotaPolicy
 OnWait: TypeAlias = Callable[[float, str], None]
 """Told how many seconds requests have to wait for quota, and why."""
 
+_TOO_MANY = 429
 _WORTH_TELLING_ALL = 1.0  # seconds; of shorter waits only the first in line is told
 
 
@@ -122,9 +123,10 @@ class QuotaGate:
         if asked is not None:
             asked = min(asked, max_retry_after)
         now = asyncio.get_running_loop().time()
-        is_failure = failed if status is None else is_trouble(status)
-        if is_failure:
+        if failed if status is None else is_trouble(status):
             self.state.failed(now)
+            if status != _TOO_MANY:
+                self.budget.failed(now)
         elif status is not None:
             self.budget.refill()
         self.state.finished(now, admitted_at, status, snapshot, asked)

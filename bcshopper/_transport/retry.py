@@ -60,7 +60,8 @@ class RetryPolicy:
         statuses: the error statuses worth another try.
         budget: retries that all calls to the store may make while nothing succeeds: each takes one
             of so many, and each answer that is no failure gives one back. Once it is spent, nothing
-            is repeated, and batches stop with `APIDownError`.
+            is repeated, and batches stop with `APIDownError`; so they do after a minute of
+            failures only.
 
     Raises:
         InvalidInputError: one of them can't be.

@@ -117,9 +117,9 @@ class Transport:
 
     @property
     def is_api_down(self) -> bool:
-        """Whether the budget for retries is spent: nothing has succeeded for a while."""
-        gate = self.life.gate
-        return gate is not None and gate.budget.spent >= self.options.retry.budget
+        """Whether nothing has succeeded for a while."""
+        gate, now = self.life.gate, asyncio.get_running_loop().time()
+        return gate is not None and gate.budget.is_down(now, self.options.retry.budget)
 
     @property
     def quota(self) -> QuotaSnapshot | None:

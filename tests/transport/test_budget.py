@@ -39,6 +39,32 @@ async def test_a_batch_stops_when_the_api_is_down(kind):
         assert str(pickle.loads(pickle.dumps(last.error))) == str(last.error)
 
 
+@pytest.mark.parametrize("kind", DOWN)
+async def test_a_small_batch_does_not_wait_for_long(kind):
+    """Ten chunks, too few to spend the budget: about a minute of failures is enough."""
+    async with Sandbox(customers=500) as sandbox, sandbox.session() as session:
+        sandbox.faults.rule(DOWN[kind])
+        began = asyncio.get_running_loop().time()
+        report = await session.shopper_profiles.create(range(1, 501), check=False)
+        assert 60 <= asyncio.get_running_loop().time() - began <= 150
+        assert {outcome.status for outcome in report} <= {Status.UNKNOWN, Status.NOT_SENT}
+        sandbox.faults.clear()
+        assert (await session.shopper_profiles.create(range(1, 501))).ok
+
+
+async def test_who_tries_again_later_has_all_retries():
+    """Failures of long ago, with nothing between, leave nobody without patience."""
+    retry = RetryPolicy(budget=4, attempts=5)
+    async with Sandbox() as sandbox, sandbox.session(retry=retry) as session:
+        sandbox.faults.rule(Fault.error(502))
+        with pytest.raises(ServerError):
+            await session.shopper_profiles.page()
+        await asyncio.sleep(3600)
+        sandbox.faults.clear()
+        sandbox.faults.queue(Fault.error(502), Fault.error(502))
+        await session.shopper_profiles.page()
+
+
 async def test_a_stream_ends_with_the_error():
     """After the outcomes of all that had been read."""
     async with Sandbox() as sandbox:
