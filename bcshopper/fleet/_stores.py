@@ -9,12 +9,14 @@ from contextlib import asynccontextmanager
 from typing import TypeAlias
 
 from bcshopper._session import Session, SessionSettings
-from bcshopper._transport import open_pool
+from bcshopper._transport import RetryPolicy, open_pool
 
 OpenSession: TypeAlias = Callable[[str, SessionSettings], Session]
 """Makes the session of a store, given its name and settings to hand over; may block."""
 
 _KEPT = 500  # sessions; what one knows of its store's quota is worth more than its memory
+_RETRY = RetryPolicy(budget=5)
+"""A store that is down is soon left alone: the fleet itself tries again, later and for longer."""
 _CONNECTIONS = 640  # in all: ten for each of the chunks that a worker does at once
 
 
@@ -38,7 +40,7 @@ class Stores:
             settings = SessionSettings(http=self._pool)
             session = await asyncio.to_thread(self._open_session, store, settings)
         try:
-            yield session
+            yield session.with_options(retry=_RETRY)
         except BaseException:
             await session.aclose()
             raise
