@@ -33,7 +33,7 @@ TESTS = {
     "_listing/consistent.py": ["listing/test_consistent.py"],
     "_quota/local.py": ["quota/test_states.py", "quota/test_local.py", "quota/test_waits.py"],
     "_quota/leased.py": ["quota/test_states.py", "quota/test_leased.py"],
-    "_profiles/backlog.py": ["profiles/test_coalescer.py"],
+    "_profiles/backlog.py": ["profiles/test_backlog.py", "profiles/test_coalescer.py"],
     "_segments/sync.py": ["segments/test_sync.py"],
 }
 # Those of these tests that take long and find little.

@@ -8,12 +8,15 @@ from bcshopper.sandbox import Sandbox
 
 
 @pytest.mark.parametrize("bad", [[0], [1, 0, 2], [-1], [2**63], [True], [1.0], ["0"]])
-@pytest.mark.parametrize("verb", ["create", "lookup"])
+@pytest.mark.parametrize("verb", ["create", "lookup", "sync", "plan"])
 async def test_what_is_no_customer_id_is_refused_among_any_others(bad, verb):
     """Whole numbers from 1 on; in a list of good ones, too."""
     async with Sandbox(customers=5) as sandbox, sandbox.session() as session:
+        segment = sandbox.store.create_segment("VIP")
+        members = session.segments.members(segment.id)
+        of = members if verb in {"sync", "plan"} else session.shopper_profiles
         with pytest.raises(InvalidInputError):
-            await getattr(session.shopper_profiles, verb)(bad)
+            await getattr(of, verb)(bad)
         assert not sandbox.record.requests
 
 

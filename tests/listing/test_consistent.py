@@ -183,6 +183,32 @@ async def test_a_deletion_costs_these_pages_and_no_more(nth, start, count, asked
         assert walk.drifted
 
 
+@pytest.mark.parametrize("nth", range(4, 11))
+@pytest.mark.parametrize("gone", range(10, 21))
+async def test_rows_that_are_new_make_up_for_none_that_slipped_past(nth, gone):
+    """As many are appended before the end that was known as slipped past: all the same."""
+
+    def change(store):
+        store.delete_oldest(gone)
+        store.add_profiles(gone - 10)
+
+    async with Sandbox(profiles=100) as sandbox, sandbox.session() as session:
+        sandbox.faults.rule(Fault.changing(change), nth=nth)
+        before = list(sandbox.store.profiles)
+        walk = session.shopper_profiles.list(limit=10, prefetch=1, consistent=True)
+        check(await walk.all(), before, sandbox.store)
+
+
+async def test_a_deletion_with_every_request_is_read_around_one_page_at_a_time():
+    """Ever more of them one by one, the longer it goes on; and then all is there."""
+    async with Sandbox(profiles=100) as sandbox, sandbox.session() as session:
+        sandbox.faults.rule(Fault.changing(deleting(0, 1)))
+        before = list(sandbox.store.profiles)
+        walk = session.shopper_profiles.list(limit=10, prefetch=2, consistent=True)
+        check(await walk.all(), before, sandbox.store)
+        assert len(pages_asked(sandbox)) == len(FRONT) + 25
+
+
 async def test_more_suspects_than_pages_ahead_are_not_looked_for():
     """The list is read back at once, as many pages together as are read ahead."""
     async with Sandbox(profiles=100) as sandbox, sandbox.session() as session:
