@@ -340,6 +340,24 @@ async def test_a_refused_token_is_not_tried_again():
         assert len(sandbox.record.requests) == 1
 
 
+@pytest.mark.parametrize("turns", range(6))
+async def test_closing_twice_at_once_is_closing(turns):
+    """Whenever the second one comes."""
+    async with Sandbox(profiles=1) as sandbox:
+        sandbox.faults.rule(Fault.stall())
+        session = sandbox.session()
+        pages = [asyncio.create_task(session.shopper_profiles.page()) for _ in range(3)]
+        await asyncio.sleep(1)
+        first = asyncio.create_task(session.aclose())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await session.aclose()
+        await first
+        for page in pages:
+            with pytest.raises(SessionClosedError):
+                await page
+
+
 async def test_a_spent_quota_makes_everyone_wait_for_the_next_window(caplog):
     """Nobody runs into a 429; the wait is counted, told as an event, and said in one line."""
     caplog.set_level(logging.INFO)

@@ -110,7 +110,7 @@ class Batch(Generic[ItemT]):
         return Watch(self.check, self._stop_if_down)
 
     def _stop_if_down(self, error: BCShopperError) -> None:
-        if self.transport.is_api_down:
+        if self.transport.shows_api_down(error):
             down = APIDownError(
                 f"the API is down: no request has succeeded for a while, the last one neither "
                 f"({error}); try again later"
@@ -128,8 +128,9 @@ class Batch(Generic[ItemT]):
         def report_on_all() -> BatchReport[ItemT]:
             return BatchReport(tuple(o for a in ledgers for o in a.outcomes(self.fatal)))
 
+        waiting = iter(ledgers)
         try:
-            async with aclosing(self._run(iterate(ledgers))) as done:
+            async with aclosing(self._run(iterate(waiting))) as done:
                 async for _ in done:
                     pass
         except (asyncio.CancelledError, Exception) as error:
@@ -137,6 +138,9 @@ class Batch(Generic[ItemT]):
             # would not do: asyncio.timeout does not take it for a cancellation before 3.13.
             error.report = report_on_all()  # type: ignore[union-attr]  # any exception takes one
             raise
+        finally:
+            for ledger in waiting:  # those that the batch did not come to
+                self._tell(ledger)
         result = report_on_all()
         if check:
             result.raise_for_failures()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from importlib import import_module
 from typing import cast
 
@@ -13,7 +14,9 @@ from bcshopper._cli._reading import bcshopper
 
 class _Lazy(Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return self._commands().list_commands(ctx)
+        with suppress(click.UsageError):  # who asks for a command is told
+            return self._commands().list_commands(ctx)
+        return []
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         return self._commands().get_command(ctx, cmd_name)

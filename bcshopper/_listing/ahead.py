@@ -75,9 +75,6 @@ class _Pool(Generic[T]):
         for worker in self._workers:
             worker.cancel()
         await asyncio.gather(*self._workers, return_exceptions=True)
-        for place in self.places:
-            if place.done() and not place.cancelled():
-                place.exception()  # nobody is left to be told
 
     def _take(self) -> tuple[Call[T], asyncio.Future[T]] | None:
         if len(self.places) >= self._ahead or (call := self._next_call()) is None:
@@ -96,6 +93,7 @@ class _Pool(Generic[T]):
                 except Exception as error:  # noqa: BLE001 - it is raised when its turn comes
                     if not place.done():
                         place.set_exception(error)
+                        place.exception()  # asyncio would complain if nobody came to hear of it
                 else:
                     if not place.done():  # else the reader was cancelled while it waited for it
                         place.set_result(result)

@@ -13,7 +13,7 @@ import attrs
 
 from bcshopper._quota.budget import RetryBudget
 from bcshopper._quota.headers import QuotaSnapshot, read_retry_after
-from bcshopper._quota.local import LocalQuota, is_trouble
+from bcshopper._quota.local import LocalQuota
 from bcshopper._quota.policy import QuotaPolicy
 
 OnWait: TypeAlias = Callable[[float, str], None]
@@ -113,7 +113,7 @@ class QuotaGate:
             status: the answer's; None if none came.
             headers: the answer's.
             max_retry_after: seconds; of a longer wait that the answer asks for, only this counts.
-            failed: whether the request failed without an answer, and was not merely given up.
+            failed: whether that tells of an API in trouble, be it by an answer or by none.
         """
         snapshot = asked = None
         if status is not None and headers is not None:
@@ -123,13 +123,13 @@ class QuotaGate:
         if asked is not None:
             asked = min(asked, max_retry_after)
         now = asyncio.get_running_loop().time()
-        if failed if status is None else is_trouble(status):
+        if failed:
             self.state.failed(now)
             if status != _TOO_MANY:
                 self.budget.failed(now)
         elif status is not None:
             self.budget.refill()
-        self.state.finished(now, admitted_at, status, snapshot, asked)
+        self.state.finished(now, admitted_at, status, snapshot, asked, failed=failed)
         if self._waiters:
             self._let_through()
 

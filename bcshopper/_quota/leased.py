@@ -175,12 +175,14 @@ class LeasedQuota(LocalQuota):
         status: int | None,
         snapshot: QuotaSnapshot | None,
         asked: float | None,
+        *,
+        failed: bool = False,
     ) -> None:
         """A request came to an end."""
         left = self._left
-        super().finished(now, began, status, snapshot, asked)
+        super().finished(now, began, status, snapshot, asked, failed=failed)
         self._has_news = True
-        self._answered += status is not None and not is_trouble(status)
+        self._answered += status is not None and not (failed or is_trouble(status))
         # These are what the others wait for, or should stop for at once.
         self._is_urgent |= (
             self._grant.alone or self._left == 0 < left or self._paused_until > self._shared_pause

@@ -26,7 +26,7 @@ OVERLOADED = frozenset({_TOO_MANY, 503})
 
 
 def is_trouble(status: int) -> bool:
-    """Whether an answer tells of an API that is not well."""
+    """Whether an answer alone tells of an API that is not well."""
     return status == _TOO_MANY or status >= 500  # noqa: PLR2004 - HTTP
 
 
@@ -147,6 +147,8 @@ class LocalQuota:
         status: int | None,
         snapshot: QuotaSnapshot | None,
         asked: float | None,
+        *,
+        failed: bool = False,
     ) -> None:
         """A request came to an end.
 
@@ -156,6 +158,7 @@ class LocalQuota:
             status: the answer's; None if none came.
             snapshot: the quota that the answer tells, if it does.
             asked: seconds to wait that the answer asks for, if it does.
+            failed: whether it tells of an API in trouble.
         """
         self._in_flight -= 1
         if status is None:
@@ -172,7 +175,7 @@ class LocalQuota:
             self._back_off(now, asked)
         elif self.snapshot is not None and now >= self._opens_at:
             self.snapshot = None  # the API no longer speaks of a quota
-        if not is_trouble(status):
+        if not (failed or is_trouble(status)):
             self._recover()
 
     def _most_at_once(self, policy: QuotaPolicy) -> int:

@@ -67,6 +67,7 @@ local mine = {
   at = now,
   slots = before and before.at > now - slot_lease and before.slots or 0,
   wanted_slots = report.slots,
+  most = report.max_concurrent,
   short_since = before and before.short_since or 0,
   moved_at = before and before.moved_at or now,
   sent = is_of_this_window and report.sent or report.in_flight,
@@ -120,25 +121,27 @@ end
 
 -- Slots: room for one request in flight each. Who has more than its part gives them up while another
 -- has less than that; whoever has been short for longest gets the next. Where there are more processes
--- than slots, they take turns.
+-- than slots, they take turns. Where they are told different limits, the lowest holds for all.
 local function slots_for_me()
   local taken, wanting, others = 0, mine.wanted_slots > 0 and 1 or 0, {}
+  local most = mine.most
   for name, member in pairs(state.members) do
     if name ~= me and member.at > now - slot_lease then
       table.insert(others, member)
       taken = taken + math.max(member.slots, member.in_flight)
-      wanting = wanting + (member.wanted_slots > 0 and 1 or 0)
+      if member.wanted_slots > 0 then
+        wanting, most = wanting + 1, math.min(most, member.most)
+      end
     end
   end
   if is_overloaded then
     state.ceiling = math.max(1, (taken + math.max(mine.slots, mine.in_flight) + 1) / 2)
   elseif state.ceiling > 0 then
     state.ceiling = state.ceiling + report.answered / state.ceiling -- one more with each round
-    if state.ceiling > report.max_concurrent then
+    if state.ceiling > most then
       state.ceiling = 0
     end
   end
-  local most = report.max_concurrent
   if state.ceiling > 0 then
     most = math.min(most, math.floor(state.ceiling))
   end

@@ -81,10 +81,11 @@ class Lifetime:
 
     async def aclose(self) -> None:
         """Give up what is in flight or waiting, wait for it to end, and let go of the network."""
-        self.closed = True
         ended = self._scope_ended = self._scope_ended or asyncio.Event()
-        for scope in self._scopes:
-            scope.reschedule(-1.0)
+        if not self.closed:
+            self.closed = True
+            for scope in self._scopes:
+                scope.reschedule(-1.0)
         try:
             while self._scopes:
                 ended.clear()

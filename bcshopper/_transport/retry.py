@@ -22,6 +22,7 @@ from bcshopper.errors import (
 
 _ASK_TO_WAIT = frozenset({429, 503})
 _STATUSES = range(100, 600)
+_PASSING = frozenset({408, 423, 425, 429, *range(500, 600)})
 _WRITE_FACTOR = 2.0  # a write that failed has disturbed more: give the API longer
 
 
@@ -123,6 +124,13 @@ class RetryPolicy:
         if isinstance(error, APIError):
             return error.status in self.statuses
         return isinstance(error, TransportError | ResponseFormatError)
+
+
+def tells_of_trouble(error: BaseException) -> bool:
+    """Whether a failure is the API's, rather than about what was asked: what may pass by itself."""
+    if isinstance(error, APIError):
+        return error.status in _PASSING
+    return isinstance(error, TransportError | ResponseFormatError)
 
 
 class Effect(Enum):

@@ -18,13 +18,14 @@ from bcshopper._transport.http import Wire
 from bcshopper._transport.lifetime import Lifetime
 from bcshopper._transport.messages import UNWATCHED, Reply, Request, Watch
 from bcshopper._transport.problems import api_error, malformed
-from bcshopper._transport.retry import Effect, RetryPolicy, effect_of
+from bcshopper._transport.retry import Effect, RetryPolicy, effect_of, tells_of_trouble
 from bcshopper._transport.stats import SessionStats, Tally
 from bcshopper.errors import (
     APIError,
     BCShopperError,
     InvalidInputError,
     RateLimitError,
+    RequestTimeoutError,
     ResponseFormatError,
     TransportError,
 )
@@ -43,6 +44,8 @@ T = TypeVar("T")
 logging.getLogger("bcshopper").addHandler(logging.NullHandler())  # silent unless asked
 _log = logging.getLogger("bcshopper.transport")
 _WORTH_SAYING = 1.0  # seconds of waiting for quota; shorter ones would fill the log
+_IN_A_HURRY = 5.0
+"""Seconds; a timeout that is shorter says more of the caller than of the API."""
 _HALF_DONE = {202: "it is accepted, and not done yet", 206: "it is not whole"}
 
 
@@ -115,11 +118,11 @@ class Transport:
         """Whether anybody is told of events."""
         return self._on_event is not None
 
-    @property
-    def is_api_down(self) -> bool:
-        """Whether nothing has succeeded for a while."""
+    def shows_api_down(self, error: BCShopperError) -> bool:
+        """Whether this is one more failure of an API of which nothing has succeeded for a while."""
         gate, now = self.life.gate, asyncio.get_running_loop().time()
-        return gate is not None and gate.budget.is_down(now, self.options.retry.budget)
+        is_down = gate is not None and gate.budget.is_down(now, self.options.retry.budget)
+        return is_down and self._tells_of_trouble(error)
 
     @property
     def quota(self) -> QuotaSnapshot | None:
@@ -225,7 +228,9 @@ class Transport:
         delay = self.options.retry.delay(
             error, method=request.method, attempt=attempt, elapsed=elapsed, held=held
         )
-        if delay is None or not gate.budget.draw(self.options.retry.budget):
+        if delay is None:
+            return None
+        if self._tells_of_trouble(error) and not gate.budget.draw(self.options.retry.budget):
             return None
         self._tally.stats.retries += 1
         _log.warning(
@@ -268,30 +273,34 @@ class Transport:
             started = loop.time()
             reply = await self._wire.exchange(request, self.options.timeout, attempt=attempt)
         except BaseException as error:
-            leave(failed=isinstance(error, TransportError))
+            leave(failed=self._tells_of_trouble(error))
             if started is not None:
                 self._tell_failure(request, attempt, loop.time() - started, error)
             raise
         seconds = loop.time() - started
-        leave(reply.status, reply.headers)
         self._tally.stats.bytes_received += len(reply.body)
         if reply.status == 429:  # noqa: PLR2004 - HTTP
             self._tally.stats.throttled += 1
-        if not (200 <= reply.status < 300 or reply.status in request.reads):  # noqa: PLR2004
-            self._tell_answer(request, attempt, seconds, reply)
-            raise api_error(request, reply)
-        if half := _HALF_DONE.get(reply.status):  # no success: whatever it says can't be relied on
-            unreadable = malformed(request, reply, half, "$")
-        else:
-            try:
-                result = read(reply)
-            except MalformedDocumentError as error:
-                unreadable = malformed(request, reply, error.reason, error.field)
+        failure: Exception | None = None
+        try:
+            return _accept(request, reply, read)
+        except Exception as error:
+            failure = error
+            raise
+        finally:
+            # What is in flight holds back others, so this comes before anybody is told.
+            is_trouble = failure is not None and self._tells_of_trouble(failure)
+            leave(reply.status, reply.headers, failed=is_trouble)
+            if isinstance(failure, ResponseFormatError):
+                self._tell_failure(request, attempt, seconds, failure)
             else:
                 self._tell_answer(request, attempt, seconds, reply)
-                return result
-        self._tell_failure(request, attempt, seconds, unreadable)
-        raise unreadable  # here, so that what the reader held does not hang on it
+            failure = None  # whose traceback leads here
+
+    def _tells_of_trouble(self, error: BaseException) -> bool:
+        """Whether it counts for all calls to the store, and not only for one in a hurry."""
+        in_a_hurry = isinstance(error, RequestTimeoutError) and self.options.timeout < _IN_A_HURRY
+        return tells_of_trouble(error) and not in_a_hurry
 
     def _about(self, request: Request, attempt: int) -> tuple[str, str, int, str, str]:
         return request.method, str(request.url), attempt, request.route, self.store
@@ -339,3 +348,16 @@ class Transport:
                 extra={"store": self.store, "delay": seconds},
             )  # fmt: skip
             self.emit(QuotaWait(seconds, reason, news, self.store))
+
+
+def _accept(request: Request, reply: Reply, read: Callable[[Reply], T]) -> T:
+    """Read an answer that can be believed."""
+    if not (200 <= reply.status < 300 or reply.status in request.reads):  # noqa: PLR2004 - HTTP
+        raise api_error(request, reply)
+    if half := _HALF_DONE.get(reply.status):  # no success: whatever it says can't be relied on
+        raise malformed(request, reply, half, "$")
+    try:
+        return read(reply)
+    except MalformedDocumentError as error:
+        unreadable = malformed(request, reply, error.reason, error.field)
+    raise unreadable  # here, so that what the reader held does not hang on it

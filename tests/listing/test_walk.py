@@ -77,6 +77,30 @@ async def test_pages_come_in_order_however_late_some_are():
         assert {len(page) for page in pages} == {10}
 
 
+@pytest.mark.parametrize("turns", range(6))
+async def test_failures_ahead_of_a_reader_who_is_cancelled_twice_are_told_to_nobody(turns):
+    """Nothing is left that asyncio would complain of."""
+    complaints = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: complaints.append(context["message"]))
+    async with Sandbox(profiles=20) as sandbox, sandbox.session(concurrency=2) as session:
+        sandbox.faults.rule(Fault.stall(), nth=2)
+        sandbox.faults.rule(Fault.error(400), nth=3)
+        sandbox.faults.rule(Fault.error(400), nth=4)
+        reader = asyncio.create_task(session.shopper_profiles.list(limit=1, prefetch=6).all())
+        await asyncio.sleep(1)
+        reader.cancel()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        reader.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reader
+        del reader
+        gc.collect()
+        await asyncio.sleep(1)
+    assert complaints == []
+
+
 async def test_pages_are_fetched_ahead_but_not_further_than_prefetch():
     """While the reader works on a page, the next ones are on their way, and no more."""
     async with Sandbox(profiles=300) as sandbox, sandbox.session() as session:

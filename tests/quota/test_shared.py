@@ -128,15 +128,18 @@ class Processes:
     Attributes:
         sessions: the processes.
         stores: each one's way to Redis.
+
+    With a list of `slots`, each has a limit of its own.
     """
 
     def __init__(self, sandbox, server, key, number, **settings):
         self.sandbox = sandbox
         self.sessions, self.stores = [], []
-        policy = settings["quota"] = attrs.evolve(
-            settings.get("quota", QuotaPolicy()), max_concurrent=settings.pop("slots", 100)
-        )
+        slots = settings.pop("slots", 100)
+        common = settings.pop("quota", QuotaPolicy())
         for member in range(number):
+            own = slots[member] if isinstance(slots, list) else slots
+            policy = settings["quota"] = attrs.evolve(common, max_concurrent=own)
             store = SimulatedStore(server, key, f"process {member}", random.Random(member))
             leased = LeasedQuota(policy.share, policy.max_concurrent)
             gate = LeasingGate(leased, lambda store=store: store)

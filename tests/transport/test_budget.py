@@ -1,15 +1,23 @@
 """The budget for retries: an API that is down is not hammered, and a short outage is sat out."""
 
 import asyncio
+import contextlib
 import pickle
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bcshopper import APIDownError, BatchError, RetryPolicy, ServerError, Status
+from bcshopper import (
+    APIDownError,
+    BatchError,
+    RequestTimeoutError,
+    RetryPolicy,
+    ServerError,
+    Status,
+)
 from bcshopper._quota.budget import RetryBudget
-from bcshopper.sandbox import Fault, Sandbox
+from bcshopper.sandbox import Fault, Rules, Sandbox
 
 pytestmark = pytest.mark.thousands
 
@@ -63,6 +71,54 @@ async def test_who_tries_again_later_has_all_retries():
         sandbox.faults.clear()
         sandbox.faults.queue(Fault.error(502), Fault.error(502))
         await session.shopper_profiles.page()
+
+
+@pytest.mark.parametrize(
+    "answer", [Fault.answer(200, b"<html>"), Fault.answer(202, b"{}"), Fault.error(408)]
+)
+async def test_an_api_that_answers_nonsense_is_down_too(answer):
+    """Whatever is tried again is a failure, not only a 5xx."""
+    async with Sandbox() as sandbox, sandbox.session() as session:
+        sandbox.faults.rule(answer)
+        report = await session.shopper_profiles.create(range(1, 20_001), check=False)
+        assert sum(sandbox.record.counts.values()) <= 500
+        assert isinstance(report[19_999].error, APIDownError)
+
+
+async def test_who_is_in_a_hurry_stops_nobody_else():
+    """Timeouts that are shorter than any answer: others neither pause nor run out of retries."""
+    async with Sandbox(profiles=10) as sandbox, sandbox.session() as session:
+        sandbox.faults.rule(Fault.slow(0.2))
+        hurried = session.with_options(timeout=0.05, retry=RetryPolicy(attempts=2)).shopper_profiles
+
+        async def hurry():
+            while True:
+                with contextlib.suppress(RequestTimeoutError):
+                    await hurried.page()
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(hurry()) for _ in range(4)]
+            began = asyncio.get_running_loop().time()
+            for _ in range(50):
+                await session.shopper_profiles.page()
+            assert asyncio.get_running_loop().time() - began < 30
+            for task in tasks:
+                task.cancel()
+
+
+async def test_a_proper_answer_is_no_failure_of_the_api():
+    """A 404 for what is gone says that it is deleted, though others have spent all retries."""
+    async with Sandbox(profiles=200) as sandbox, sandbox.session() as session:
+        ids = list(sandbox.store.profiles)
+        sandbox.rules = Rules(vanished="not_found")
+        sandbox.store.delete(ids)
+        sandbox.faults.rule(Fault.error(502), path="customers")
+        for _ in range(2):
+            with pytest.raises(ServerError):
+                await session.shopper_profiles.lookup([1])
+        poor = session.with_options(retry=RetryPolicy(budget=5))
+        report = await poor.shopper_profiles.delete(ids)
+        assert len(report.deleted) == 200
 
 
 async def test_a_stream_ends_with_the_error():
