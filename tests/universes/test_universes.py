@@ -21,6 +21,7 @@ FAILED_ONCE = [
     65,  # ... and as the loop ends
     1224,  # a consistent walk among deletions, with a small quota, that reads most pages twice
     12222,  # two who create the same customers, whose refusals name each other's
+    14202,  # ... twice
     1232,  # a rival creates the same few customers
     2382,  # a DELETE without an answer, in a store that refuses its repeat: halved to the end
 ]

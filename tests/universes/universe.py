@@ -314,7 +314,8 @@ class Universe:
         crowds = 20 * self.overloaded + 20 * (self.rules.max_concurrent is not None)
         patience = ATTEMPTS if self.rules.lag or self.rules.keep_alive == "dead" else 1
         is_calm = not self.faults and not crowds and patience == 1
-        bound = 4 + (3 if is_calm else 6) * chunks + self.calls  # 4: a rival may come twice
+        each = 6 if not is_calm else 5 if {"creator", "rival"} <= self.results.keys() else 3
+        bound = 2 + each * chunks + self.calls  # 2: what is refused twice
         if "walker" in self.results:  # others delete, so that pages are read again
             bound += 3 * -(-ROWS // self.limit) + 4
         if not self.rules.names_items:
