@@ -117,7 +117,7 @@ class Worker:
         """End what is under way, and put it back into the queue."""
         self._stops = True
         await self._interrupt()
-        # What begins at this moment finds threads that are no more, and goes to others all the same.
+        # What begins now finds threads that are no more, and goes to others all the same.
         logging.getLogger("dbos").setLevel(logging.CRITICAL)
         await asyncio.to_thread(DBOS.destroy)
         # DBOS has made its threads, which are no more, those of the event loop.
