@@ -54,15 +54,18 @@ async def test_the_slots_of_a_process_that_died_are_back_within_moments(server, 
 
 
 async def test_slots_that_nobody_needs_any_more_go_to_others_at_once(server, keys):  # noqa: F811
-    """A process that has nothing more to do gives them back long before their lease ends."""
-    async with processes(2, server, keys, rules=TAKES_TEN, slots=10, latency=0.05) as group:
+    """A process that has nothing more to do gives them back long before their lease ends.
+
+    The server here takes any number: those that were cancelled may be at work there for a moment.
+    """
+    async with processes(2, server, keys, rules=Rules(), slots=10, latency=0.05) as group:
         first = group.busy(0, 30)
         await asyncio.sleep(2)
         await end(first)
         began = asyncio.get_running_loop().time()
         second = group.busy(1, 30)
         await asyncio.sleep(3)
-        assert busy(group.sandbox, began + 0.7, began + 3) >= 0.8
+        assert busy(group.sandbox, began + 0.5, began + 3) >= 0.9
         await end(second)
 
 
