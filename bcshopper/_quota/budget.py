@@ -4,6 +4,7 @@ from __future__ import annotations
 
 DOWN_AFTER = 60.0
 """Seconds of nothing but failures after which an API is down: thrice what is sat out for sure."""
+_NO_ACCIDENT = 5  # failures in a row; fewer may be two requests that hung for half a minute each
 
 
 class RetryBudget:
@@ -20,6 +21,7 @@ class RetryBudget:
         self.spent = 0
         self._failing_since: float | None = None
         self._failed_at = 0.0
+        self._failures = 0
 
     def draw(self, budget: int) -> bool:
         """Take one of a bucket that holds so many at most; False if it is empty."""
@@ -30,7 +32,7 @@ class RetryBudget:
 
     def refill(self) -> None:
         """Something has succeeded: give one back."""
-        self._failing_since = None
+        self._failing_since, self._failures = None, 0
         if self.spent:
             self.spent -= 1
 
@@ -39,10 +41,12 @@ class RetryBudget:
         if self._failing_since is None:
             self._failing_since = now
         elif now - self._failed_at > DOWN_AFTER:  # nobody has tried for so long
-            self._failing_since, self.spent = now, 0
+            self._failing_since, self._failures, self.spent = now, 0, 0
         self._failed_at = now
+        self._failures += 1
 
     def is_down(self, now: float, budget: int) -> bool:
         """Whether the API is: all of the budget is spent, or nothing has succeeded for long."""
         since = self._failing_since
-        return self.spent >= budget or (since is not None and now - since >= DOWN_AFTER)
+        is_long = since is not None and now - since >= DOWN_AFTER
+        return self.spent >= budget or (is_long and self._failures >= _NO_ACCIDENT)

@@ -60,6 +60,13 @@ async def test_a_small_batch_does_not_wait_for_long(kind):
         assert (await session.shopper_profiles.create(range(1, 501))).ok
 
 
+async def test_two_requests_that_hang_are_no_api_that_is_down():
+    """A minute is soon over where each takes half of it to fail."""
+    async with Sandbox(customers=50) as sandbox, sandbox.session() as session:
+        sandbox.faults.queue(*[Fault.stall()] * 3)
+        assert (await session.shopper_profiles.create(range(1, 51))).ok
+
+
 async def test_who_tries_again_later_has_all_retries():
     """Failures of long ago, with nothing between, leave nobody without patience."""
     retry = RetryPolicy(budget=4, attempts=5)
