@@ -103,7 +103,10 @@ class Wire:
             failure = self._failure(request, error, timeout)
         if failure.sent:
             self._distrusts_until = asyncio.get_running_loop().time() + _DISTRUST
-        raise failure  # here, so that it does not drag aiohttp's frames along
+        try:
+            raise failure  # here, so that it does not drag aiohttp's frames along
+        finally:
+            del failure  # whose traceback leads here
 
     async def _ask(
         self, http: aiohttp.ClientSession, request: Request, timeout: aiohttp.ClientTimeout

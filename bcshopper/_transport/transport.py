@@ -156,35 +156,42 @@ class Transport:
         attempt, began = 0, 0.0
         error: BCShopperError | None = None
         until: float | None = None  # when another try may go out at the latest
-        while True:
-            attempt += 1
-            waiting = asyncio.timeout_at(until)
-            try:
-                async with waiting, self._slots:
-                    admitted_at = await self._admit(gate)
-                    waiting.reschedule(None)
-                    if attempt == 1:
-                        began = admitted_at
-                    leave = partial(gate.leave, admitted_at, max_retry_after=longest)
-                    return await self._attempt(leave, request, read, watch, attempt)
-            except (APIError, TransportError, ResponseFormatError) as caught:
-                error = caught
-            except (WaitTooLongError, TimeoutError) as late:
-                if error is None or not (isinstance(late, WaitTooLongError) or waiting.expired()):
-                    raise
-                raise error from error.__cause__  # it was sent, and that is what it came to
-            watch.failed(error)
-            may_repeat = request.repeatable or effect_of(error) is Effect.NONE
-            elapsed = loop.time() - began
-            delay = self._schedule(gate, request, error, attempt, elapsed) if may_repeat else None
-            if delay is None:
-                raise error
-            if delay > gate.wait_for(
-                self.options.quota
-            ):  # else the gate makes it wait, in its place
-                await asyncio.sleep(delay)
-            if self.options.retry.max_elapsed is not None:
-                until = began + self.options.retry.max_elapsed
+        try:
+            while True:
+                attempt += 1
+                waiting = asyncio.timeout_at(until)
+                try:
+                    async with waiting, self._slots:
+                        admitted_at = await self._admit(gate)
+                        waiting.reschedule(None)
+                        if attempt == 1:
+                            began = admitted_at
+                        leave = partial(gate.leave, admitted_at, max_retry_after=longest)
+                        return await self._attempt(leave, request, read, watch, attempt)
+                except (APIError, TransportError, ResponseFormatError) as caught:
+                    error = caught
+                except (WaitTooLongError, TimeoutError) as late:
+                    if error is None or not (
+                        isinstance(late, WaitTooLongError) or waiting.expired()
+                    ):
+                        raise
+                    raise error from error.__cause__  # it was sent, and that is what it came to
+                watch.failed(error)
+                may_repeat = request.repeatable or effect_of(error) is Effect.NONE
+                elapsed = loop.time() - began
+                delay = (
+                    self._schedule(gate, request, error, attempt, elapsed) if may_repeat else None
+                )
+                if delay is None:
+                    raise error
+                if delay > gate.wait_for(
+                    self.options.quota
+                ):  # else the gate makes it wait, in its place
+                    await asyncio.sleep(delay)
+                if self.options.retry.max_elapsed is not None:
+                    until = began + self.options.retry.max_elapsed
+        finally:
+            error = None  # whose traceback leads here
 
     async def _admit(self, gate: QuotaGate) -> float:
         tally = self._tally
@@ -360,4 +367,7 @@ def _accept(request: Request, reply: Reply, read: Callable[[Reply], T]) -> T:
         return read(reply)
     except MalformedDocumentError as error:
         unreadable = malformed(request, reply, error.reason, error.field)
-    raise unreadable  # here, so that what the reader held does not hang on it
+    try:
+        raise unreadable  # here, so that what the reader held does not hang on it
+    finally:
+        del unreadable  # whose traceback leads here

@@ -50,6 +50,7 @@ Verb: TypeAlias = Literal["create", "delete", "sync", "create-all-customers"]
 VERBS: tuple[Verb, ...] = ("create", "delete", "sync", "create-all-customers")
 
 _READ_AT_ONCE = 10_000  # ids
+_LONGEST_NAME = 250  # characters; indexes of PostgreSQL take some 8000 bytes
 _A_WINDOW = 60.0  # seconds after which the rate so far says more than the first burst
 
 
@@ -154,8 +155,15 @@ async def submit(
     if verb not in VERBS:
         raise InvalidInputError(f"the verb must be one of {', '.join(VERBS)}, not {shown(verb)}")
     for what, name in ("store", store), ("job", job):
-        if not isinstance(name, str) or not name:
-            raise InvalidInputError(f"{what} must be a name, not {shown(name)}")
+        if (
+            not isinstance(name, str)
+            or not name.isprintable()
+            or not 0 < len(name) <= _LONGEST_NAME
+        ):
+            raise InvalidInputError(
+                f"{what} must be a name, of up to {_LONGEST_NAME} printable characters, "
+                f"not {shown(name)}"
+            )
     check_number("max_removed", max_removed, least=0, most=1)
     if (verb == "sync") != (segment is not None):
         raise InvalidInputError("sync needs a segment, and no other verb takes one")
@@ -293,7 +301,9 @@ def _status(rows: Rows, job: Job) -> JobStatus:
         counts={Status(known): count for known, count in counts.items() if known},
         open=left,
         rate=rate,
-        seconds_left=seconds_left(left, rate=rate, took=took, quota=job.quota),
+        seconds_left=seconds_left(left, rate=rate, took=took, quota=job.quota)
+        if job.planned or job.state != "running"
+        else None,  # it is not even known what is left
         trouble=job.trouble,
     )
 

@@ -64,6 +64,7 @@ _JOBS = sa.Table(
     sa.Column("moved_at", sa.Float),
     sa.Column("handled", sa.Integer, nullable=False),  # ids since it began
     sa.Column("quota", sa.Float),  # requests a second that the store allows
+    sqlite_autoincrement=True,  # no number comes twice: the engine knows turns by it
 )
 _ROWS = sa.Table(
     "bcshopper_rows",
@@ -73,7 +74,7 @@ _ROWS = sa.Table(
     sa.Column("item", sa.Text, nullable=False),
     sa.Column("status", sa.Text),
     sa.Column("profile_id", sa.Text),
-    sa.Column("error", sa.Text),
+    sa.Column("error", sa.Text),  # of an open row: why nobody knows what its last turn did
     sa.UniqueConstraint("job", "item"),
     sqlite_with_rowid=False,
 )
@@ -182,13 +183,14 @@ class Rows:
     def add(self, job: int, first: int, items: Sequence[object]) -> None:
         """Add rows from a position on; what the job has already is left out."""
         with self.engine.begin() as connection:
+            self._change_submission(connection, job, submitted_at=time.time())
             self._add(connection, job, first, items)
 
     def open_for_work(self, job: int, name: str) -> bool:
         """Name a job, whose first turn is then due; if there is one of that name, drop this one."""
         try:
             with self.engine.begin() as connection:
-                connection.execute(sa.update(_JOBS).where(_J.id == job).values(name=name))
+                self._change_submission(connection, job, name=name)
                 self._tell_planner(connection)
                 self._enqueue(connection, Turn(job, 1))
         except exc.IntegrityError:
@@ -199,8 +201,9 @@ class Rows:
     def drop(self, job: int) -> None:
         """Remove a job and its rows."""
         with self.engine.begin() as connection:
-            connection.execute(sa.delete(_ROWS).where(_R.job == job))
+            # First of all: rows that are being added for it are waited for, others refused.
             connection.execute(sa.delete(_JOBS).where(_J.id == job))
+            connection.execute(sa.delete(_ROWS).where(_R.job == job))
 
     # -- reading
 
@@ -209,9 +212,9 @@ class Rows:
         query = sa.select(_JOBS).where(_J.name.in_(names) if names else _J.name.is_not(None))
         return self._jobs(query.order_by(_J.id))
 
-    def job(self, number: int) -> Job:
-        """A job by its number."""
-        return self._jobs(sa.select(_JOBS).where(_J.id == number))[0]
+    def job(self, number: int) -> Job | None:
+        """A job by its number; None: its rows were deleted."""
+        return next(iter(self._jobs(sa.select(_JOBS).where(_J.id == number))), None)
 
     def counts(self, job: int) -> dict[Status | None, int]:
         """How many rows have which status; None: those without an outcome."""
@@ -259,6 +262,8 @@ class Rows:
         start: int,
         attempt: int = 0,
         delay: float = 0.0,
+        doubts: Iterable[tuple[int, Outcome[Any]]] = (),
+        trouble: str | None = None,
         **fields: Any,
     ) -> None:
         """Write what became of a turn's rows, and let the next turn begin there, after a delay.
@@ -269,32 +274,15 @@ class Rows:
             start: the position from which the next one goes on.
             attempt: how often the store was tried in vain by then.
             delay: seconds.
+            doubts: of rows that stay open, and may have been sent.
+            trouble: what is wrong with the store, if anything.
             fields: what else is to be known of the job.
         """
-        notes = [
-            (
-                position,
-                str(outcome.item),
-                outcome.status.value,
-                outcome.profile_id and str(outcome.profile_id),
-                None if outcome.error is None else str(outcome.error),
-            )
-            for position, outcome in outcomes
-        ]
+        fields["trouble"] = None if trouble is None else _text(trouble)
         with self.engine.begin() as connection:
             # First of all: whoever moves the job on at the same time waits here.
             is_current = self._take(connection, turn, **fields)
-            if notes:
-                added = self._insert_from_json(
-                    turn.job, (_R.item, _R.status, _R.profile_id, _R.error)
-                )
-                new = added.excluded
-                told = added.on_conflict_do_update(  # all of them are there
-                    index_elements=[_R.job, _R.position],
-                    set_={"status": new.status, "profile_id": new.profile_id, "error": new.error},
-                    where=_IS_OPEN,
-                )
-                connection.execute(told, {"given": json.dumps(notes)})
+            self._write(connection, turn.job, outcomes, doubts)
             if is_current:
                 self._enqueue(
                     connection, Turn(turn.job, turn.number + 1, start, attempt), delay=delay
@@ -319,14 +307,26 @@ class Rows:
             self._tell_planner(connection)
             self._enqueue(connection, Turn(turn.job, turn.number + 1))
 
-    def end(self, turn: Turn, *, why: str | None = None) -> None:
+    def end(
+        self,
+        turn: Turn,
+        *,
+        why: str | None = None,
+        doubts: Iterable[tuple[int, Outcome[Any]]] = (),
+    ) -> None:
         """End a job, unless rows were opened behind this turn; `why`: it is given up."""
         with self.engine.begin() as connection:
             if not self._take(connection, turn):
                 return
+            self._write(connection, turn.job, (), doubts)
             is_open = sa.and_(_R.job == turn.job, _R.status.is_(None))
             if why is not None:
-                given_up = {"status": Status.NOT_SENT.value, "error": why}
+                why = _text(why)
+                not_sent, unknown = Status.NOT_SENT.value, Status.UNKNOWN.value
+                given_up = {
+                    "status": sa.case((_R.error.is_(None), not_sent), else_=unknown),
+                    "error": sa.func.coalesce(_R.error, why),
+                }
                 connection.execute(sa.update(_ROWS).where(is_open).values(given_up))
             elif connection.scalar(sa.select(_R.position).where(is_open).limit(1)) is not None:
                 self._enqueue(connection, Turn(turn.job, turn.number + 1))
@@ -346,7 +346,8 @@ class Rows:
         anew = {"state": "running", "turn": _J.turn + 1, "trouble": None, "handled": 0}
         anew |= {"began_at": None, "moved_at": None}
         is_unsure = sa.and_(_R.job == job.id, _IS_UNSURE)
-        opened = {"status": None, "profile_id": None, "error": None}
+        doubt = sa.case((_R.status == Status.UNKNOWN.value, _R.error))
+        opened = {"status": None, "profile_id": None, "error": doubt}
         with self.engine.begin() as connection:
             connection.execute(sa.update(_JOBS).where(_J.id == job.id).values(anew))
             connection.execute(sa.update(_ROWS).where(is_unsure).values(opened))
@@ -394,6 +395,37 @@ class Rows:
             [_R.job, _R.position, *columns], rows.where(sa.true())
         )
 
+    def _write(
+        self,
+        connection: sa.Connection,
+        job: int,
+        outcomes: Iterable[tuple[int, Outcome[Any]]],
+        doubts: Iterable[tuple[int, Outcome[Any]]],
+    ) -> None:
+        columns = (_R.item, _R.status, _R.profile_id, _R.error)
+        for told, changed, where in (
+            (outcomes, ("status", "profile_id", "error"), _IS_OPEN),
+            (doubts, ("error",), _R.status.is_(None)),
+        ):
+            notes = [
+                (
+                    position,
+                    str(outcome.item),
+                    outcome.status.value,
+                    outcome.profile_id and str(outcome.profile_id),
+                    None if outcome.error is None else _text(outcome.error),
+                )
+                for position, outcome in told
+            ]
+            if notes:
+                added = self._insert_from_json(job, columns)
+                written = added.on_conflict_do_update(  # all of them are there
+                    index_elements=[_R.job, _R.position],
+                    set_={name: added.excluded[name] for name in changed},
+                    where=where,
+                )
+                connection.execute(written, {"given": json.dumps(notes)})
+
     def _add(
         self, connection: sa.Connection, job: int, first: int, items: Sequence[object]
     ) -> None:
@@ -405,6 +437,11 @@ class Rows:
     def _jobs(self, query: sa.Select[Any]) -> list[Job]:
         with self.engine.begin() as connection:
             return list(connection.execute(query))
+
+    def _change_submission(self, connection: sa.Connection, job: int, **fields: Any) -> None:
+        changed = sa.update(_JOBS).where(_J.id == job, _J.name.is_(None)).values(fields)
+        if connection.execute(changed).rowcount != 1:
+            raise InvalidInputError("the submission was given up meanwhile: submit the job again")
 
     def _take(self, connection: sa.Connection, turn: Turn, **fields: Any) -> bool:
         """Whether the turn is the job's current one, which it then is no more."""
@@ -430,10 +467,14 @@ def _complete(url: str) -> sa.URL:
     """The URL with what every connection is to have."""
     try:
         found = sa.make_url(url)
-    except exc.ArgumentError:
+    except (exc.ArgumentError, ValueError):  # of a port that is no number
         found = None
     kind = "" if found is None else found.drivername.partition("+")[0]
-    if found is None or kind not in {"sqlite", "postgresql", "postgres"} or not found.database:
+    if (
+        found is None
+        or kind not in {"sqlite", "postgresql", "postgres"}
+        or found.database in {None, "", ":memory:"}
+    ):
         raise InvalidInputError(
             "the database must be sqlite:///FILE or postgresql://HOST/NAME; it is not shown here, "
             "as it may hold a password"
@@ -441,6 +482,11 @@ def _complete(url: str) -> sa.URL:
     if kind == "sqlite":
         return found.set(drivername="sqlite")
     return found.set(drivername="postgresql", query={**_KEEPALIVES, **found.query})
+
+
+def _text(words: object) -> str:
+    """Words that both databases take: a store can answer with any characters."""
+    return str(words).replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
 
 
 def _prepare_sqlite(connection: Any, _: object) -> None:

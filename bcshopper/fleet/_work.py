@@ -84,6 +84,7 @@ class Result:
         attempt: how often the store was tried in vain by then.
         delay: seconds until then; None: the job is given up.
         trouble: what is wrong with the store, if anything.
+        doubts: the outcomes of rows that go again, and may have been sent.
     """
 
     noted: Sequence[tuple[int, Outcome[Any]]]
@@ -91,6 +92,7 @@ class Result:
     attempt: int = 0
     delay: float | None = 0.0
     trouble: str | None = None
+    doubts: Sequence[tuple[int, Outcome[Any]]] = ()
 
 
 def judge(
@@ -113,15 +115,17 @@ def judge(
     learnt = [(position, o) for position, o in pairs if o.status is not Status.NOT_SENT]
     if all(o.status is Status.UNKNOWN for _, o in learnt):
         trouble = trouble or str(learnt[0][1].error)
-        return back_off(trouble, start=start, attempt=attempt)
+        return back_off(trouble, start=start, attempt=attempt, doubts=learnt)
     if trouble is not None:
         return Result(learnt, start, 1, delay_of(1), trouble)
     return Result(learnt, rows[-1][0] + 1)
 
 
-def back_off(trouble: str, *, start: int, attempt: int) -> Result:
+def back_off(
+    trouble: str, *, start: int, attempt: int, doubts: Sequence[tuple[int, Outcome[Any]]] = ()
+) -> Result:
     """The same rows again, later."""
-    return Result((), start, attempt + 1, delay_of(attempt + 1), trouble)
+    return Result((), start, attempt + 1, delay_of(attempt + 1), trouble, doubts)
 
 
 def delay_of(attempt: int) -> float | None:

@@ -207,8 +207,8 @@ class Worker:
 
     async def _do(self, turn: Turn) -> None:
         job = await self._ask(self._rows.job, turn.job)
-        if job.turn != turn.number or job.state != "running":
-            return  # cancelled, begun anew, or done by whoever took it over
+        if job is None or job.turn != turn.number or job.state != "running":
+            return  # deleted, cancelled, begun anew, or done by whoever took it over
         began = time.time()
         try:
             async with self._stores.session(job.store) as session:
@@ -228,7 +228,7 @@ class Worker:
             result = back_off(words, start=turn.start, attempt=turn.attempt)
         await self._stores.forget(job.store)
         if result.delay is None:
-            await self._ask(self._rows.end, turn, why=result.trouble)
+            await self._ask(self._rows.end, turn, why=result.trouble, doubts=result.doubts)
         else:
             await self._note(job, turn, result, began)
 
@@ -266,7 +266,7 @@ class Worker:
     async def _note(
         self, job: Job, turn: Turn, result: Result, began: float, session: Session | None = None
     ) -> None:
-        fields: dict[str, Any] = {"trouble": result.trouble, "moved_at": time.time()}
+        fields: dict[str, Any] = {"moved_at": time.time()}
         fields["handled"] = job.handled + len(result.noted)
         if job.began_at is None:
             fields["began_at"] = began
@@ -279,6 +279,8 @@ class Worker:
             start=result.start,
             attempt=result.attempt,
             delay=result.delay or 0.0,
+            doubts=result.doubts,
+            trouble=result.trouble,
             **fields,
         )
 

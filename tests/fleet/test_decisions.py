@@ -27,6 +27,8 @@ def test_every_id_is_noted_or_goes_again(statuses, attempt):
     else:
         assert not noted
         assert result.attempt == attempt + 1
+        doubted = [statuses[position - 100] for position, _ in result.doubts]
+        assert doubted == [status for status in statuses if status is Status.UNKNOWN]
     if left:
         assert result.start == 100
         assert result.delay > 0

@@ -2,11 +2,21 @@
 
 import asyncio
 import contextlib
+import json
 import sqlite3
 
 import pytest
 
-from bcshopper import InvalidInputError, RetryPolicy, Session, Status, fleet
+from bcshopper import (
+    BCShopperError,
+    InvalidInputError,
+    Outcome,
+    RetryPolicy,
+    Session,
+    Status,
+    fleet,
+)
+from bcshopper.fleet._rows import Rows, Turn
 from bcshopper.sandbox import Fault, Rules, Sandbox
 from tests.fleet.audit import audit
 from tests.fleet.waiting import until_done
@@ -132,6 +142,9 @@ async def test_submit_is_idempotent_by_name(file_database):
         ("create", 7, {}, "not a collection"),
         ("create", [1], {"store": ""}, "store must be a name"),
         ("create", [1], {"job": ""}, "job must be a name"),
+        ("create", [1], {"store": "a\0b"}, "store must be a name"),
+        ("create", [1], {"job": "\ud800"}, "job must be a name"),
+        ("create", [1], {"job": "x" * 251}, "job must be a name"),
         ("create", [1], {"segment": "x"}, "sync needs a segment"),
         ("sync", [1], {}, "sync needs a segment"),
         ("sync", [1], {"segment": "x"}, "not a segment id"),
@@ -139,6 +152,8 @@ async def test_submit_is_idempotent_by_name(file_database):
         ("create-all-customers", [1], {}, "give no ids"),
         ("create", [1], {"database": "mysql://x/y"}, "must be sqlite"),
         ("create", [1], {"database": "sqlite://"}, "must be sqlite"),
+        ("create", [1], {"database": "sqlite:///:memory:"}, "must be sqlite"),
+        ("create", [1], {"database": "postgresql://u:p@h:port/x"}, "must be sqlite"),
     ],
 )
 async def test_bad_input_is_refused_and_leaves_no_job(file_database, verb, ids, settings, words):
@@ -159,6 +174,93 @@ async def test_a_submission_that_fails_half_way_can_be_repeated(file_database):
         await submit("create", broken(), database=file_database)
     assert await submit("create", range(1, 25_001), database=file_database)
     assert (await fleet.status("night", database=file_database)).open == 25_000
+
+
+async def test_rows_of_a_submission_that_was_dropped_go_to_no_other_job(any_database):
+    """However late the thread that adds them is, whose caller was cancelled."""
+    with Rows(any_database) as rows:
+        fields = {"verb": "create", "store": "A", "max_removed": 0.5, "planned": True}
+        dropped = rows.begin(**fields)
+        rows.drop(dropped)
+        with pytest.raises(InvalidInputError, match="submit the job again"):
+            rows.add(dropped, 0, [1, 2])
+        with pytest.raises(InvalidInputError, match="submit the job again"):
+            rows.open_for_work(dropped, "night")
+        assert await submit("create", [3], job="next", database=any_database)
+        (job,) = rows.jobs()
+        assert job.id != dropped
+        assert rows.counts(dropped) == {}
+        assert rows.open(Turn(job.id, 1)) == [(0, "3")]
+
+
+async def test_a_job_whose_rows_were_deleted_leaves_the_store_to_others(any_database):
+    """What the engine still has of it does nothing, and the next job is not taken for it."""
+    async with Sandbox(customers=2) as store:
+        await submit("create", [1], job="gone", database=any_database)
+        with Rows(any_database) as rows:
+            rows.drop(rows.jobs("gone")[0].id)
+        await submit("create", [2], job="next", database=any_database)
+        async with working(any_database, A=store):
+            (status,) = await until_done(1, any_database, seconds=30.0)
+        assert status.counts == {Status.CREATED: 1}
+
+
+async def test_words_of_the_store_may_have_any_character(any_database):
+    """They are told, as far as a database can hold them, and the job goes on."""
+    async with Sandbox(customers=1) as store, working(any_database, A=store):
+        body = json.dumps({"title": "no\0way", "status": 422, "errors": {}}).encode()
+        store.faults.rule(Fault.answer(422, body, applied=False), method="POST")
+        await submit("create", [1], database=any_database)
+        async with asyncio.timeout(30.0):
+            while (trouble := (await fleet.status("night", database=any_database)).trouble) is None:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        assert "no\N{REPLACEMENT CHARACTER}way" in trouble
+
+
+@pytest.mark.parametrize("words", ["a\0b", "a\ud800b"])
+async def test_trouble_may_be_told_in_any_characters(any_database, words):
+    """So may the reason for which a job is given up."""
+    await submit("create", [1], database=any_database)
+    with Rows(any_database) as rows:
+        (job,) = rows.jobs()
+        rows.note(Turn(job.id, 1), [], start=0, trouble=words)
+        assert rows.jobs()[0].trouble not in {None, words}
+        rows.end(Turn(job.id, 2), why=words)
+    (outcome,) = await all_of("night", any_database)
+    assert (outcome.status, outcome.error is None) == (Status.NOT_SENT, False)
+
+
+async def test_what_may_have_been_sent_is_unknown_when_a_job_is_given_up(any_database):
+    """Also if the store could not even be reached in the end, and after a retry."""
+    lost = BCShopperError("the answer was lost")
+    doubts = [(0, Outcome(1, Status.UNKNOWN, error=lost))]
+    await submit("create", [1, 2, 3], database=any_database)
+    with Rows(any_database) as rows:
+        (job,) = rows.jobs()
+        rows.note(Turn(job.id, 1), [], start=0, attempt=1, doubts=doubts)
+        assert rows.counts(job.id) == {None: 3}
+        last = [(1, Outcome(2, Status.UNKNOWN, error=lost))]
+        rows.end(Turn(job.id, 2), why="the store is down", doubts=last)
+        for _ in range(2):
+            given_up = {Status.UNKNOWN: 2, Status.NOT_SENT: 1}
+            assert rows.counts(job.id) == given_up
+            unknown = await all_of("night", any_database, Status.UNKNOWN)
+            assert {str(outcome.error) for outcome in unknown} == {"the answer was lost"}
+            rows.retry(job)
+            assert rows.counts(job.id) == {None: 3}
+            rows.end(Turn(job.id, rows.jobs()[0].turn), why="the store is down")
+        rows.retry(job)
+        created = [(0, Outcome(1, Status.CREATED))]
+        turn = rows.jobs()[0].turn
+        rows.note(Turn(job.id, turn), created, start=1)
+        rows.note(Turn(job.id, turn), [], start=0, doubts=doubts)  # by whom it was taken from
+        assert rows.counts(job.id) == {None: 2, Status.CREATED: 1}
+
+
+async def test_no_time_is_told_for_a_job_that_is_not_planned(file_database):
+    """How much there is to do is not known before."""
+    await submit("create-all-customers", database=file_database)
+    assert (await fleet.status("night", database=file_database)).seconds_left is None
 
 
 async def test_cancel_and_retry(any_database):

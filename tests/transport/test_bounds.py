@@ -1,11 +1,13 @@
 """What no caller and no server can make large, slow or wrong: settings, values, answers, events."""
 
 import asyncio
+import gc
 import gzip
 import json
 import logging
 import time
 import tracemalloc
+import weakref
 from traceback import walk_tb
 
 import pytest
@@ -298,3 +300,23 @@ def chain(error):
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
+
+
+@pytest.mark.parametrize(
+    "fault", [Fault.error(500), Fault.garbage(), Fault.answer(202, b"{}"), Fault.cut(applied=False)]
+)
+async def test_who_lets_go_of_an_error_lets_go_of_the_answer(fault):
+    """At once: an answer can be large, and the collector of cycles comes late."""
+    async with Sandbox() as sandbox, sandbox.session(retry=ONCE) as session:
+        sandbox.faults.rule(fault)
+        gc.collect()
+        gc.disable()
+        try:
+            try:
+                await session.shopper_profiles.page()
+            except BCShopperError as error:
+                seen = weakref.ref(error)
+            await asyncio.sleep(0)
+            assert seen() is None
+        finally:
+            gc.enable()
