@@ -8,6 +8,8 @@ say of the job is ignored, and what it has to say of rows can't undo what is fin
 from __future__ import annotations
 
 import json
+import sqlite3
+import sys
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import count, islice
@@ -112,6 +114,14 @@ def item_of(job: Job) -> type[int | UUID]:
     return UUID if job.verb == "delete" else int
 
 
+def can_use_sqlite(
+    python: tuple[int, ...] = sys.version_info[:3],
+    version: tuple[int, ...] = sqlite3.sqlite_version_info,
+) -> bool:
+    """Whether the engine can write to SQLite: it asks for times as older ones don't give them."""
+    return python < (3, 12) or version >= (3, 42)
+
+
 class Rows:
     """The tables in one database, made if they are not there; every method is blocking.
 
@@ -125,6 +135,11 @@ class Rows:
     def __init__(self, url: str) -> None:
         self.url = _complete(url)
         self.is_sqlite = self.url.drivername == "sqlite"
+        if self.is_sqlite and not can_use_sqlite():
+            raise InvalidInputError(
+                f"with Python 3.12 and newer the engine needs SQLite 3.42 or newer, and this is "
+                f"{sqlite3.sqlite_version}: give a PostgreSQL URL"
+            )
         self.engine = sa.create_engine(
             self.url if self.is_sqlite else self.url.set(drivername="postgresql+psycopg"),
             pool_pre_ping=True,

@@ -10,6 +10,7 @@ import uuid
 import psycopg
 import pytest
 
+from bcshopper.fleet._rows import can_use_sqlite
 from bcshopper.sandbox import Sandbox
 from tests.cli import start
 from tests.fleet.servers import Postgres, free_port
@@ -47,6 +48,8 @@ def redis_url(tmp_path):
 @pytest.fixture
 def file_database(tmp_path):
     """A SQLite file that is not there yet, by its URL."""
+    if not can_use_sqlite():
+        pytest.skip("the engine can't use the SQLite that this Python has")
     return f"sqlite:///{tmp_path}/fleet.sqlite"
 
 

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from bcshopper import BCShopperError, Outcome, Status
 from bcshopper.fleet import seconds_left
+from bcshopper.fleet._rows import can_use_sqlite
 from bcshopper.fleet._work import delay_of, judge
 
 WHY = BCShopperError("the reason")
@@ -62,3 +63,12 @@ def test_the_time_left_is_what_the_quota_allows_or_the_store_takes(
 ):
     """Fifty ids a request."""
     assert seconds_left(ids, rate=rate, took=took, quota=quota) == expected
+
+
+@pytest.mark.parametrize(
+    ("python", "version", "can"),
+    [((3, 11, 7), (3, 40, 1), True), ((3, 12, 1), (3, 40, 1), False), ((3, 12, 1), (3, 42), True)],
+)
+def test_the_engine_can_use_any_sqlite_on_python_3_11_and_newer_ones_later(python, version, can):
+    """Where it can't, a SQLite database is refused before anything is written there."""
+    assert can_use_sqlite(python, version) is can
