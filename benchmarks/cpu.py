@@ -20,7 +20,7 @@ from typing import Any
 
 from bcshopper import Session
 from bcshopper._batch import MAX_PER_WRITE
-from benchmarks.clock import Step
+from benchmarks.clock import Step, fastest, seconds_of
 from benchmarks.figures import Figure, Skipped
 from benchmarks.processes import nginx, nginx_program, server
 from benchmarks.report import line
@@ -42,7 +42,7 @@ async def measure_cpu() -> AsyncIterator[Figure | Skipped]:
                 ways = _ways(session, rival, _PAGES)
                 if find_spec("pyreqwest"):
                     ways["rust"] = lambda: page_with_pyreqwest(url, _PAGES)
-                spent = await _least_cpu(ways)
+                spent = await fastest(ways, rounds=_ROUNDS, clock=time.process_time)
         for figure in _compare(
             {way: 1e6 * seconds / _PAGES for way, seconds in spent.items()}, "µs of CPU", "s of CPU"
         ):
@@ -135,7 +135,8 @@ async def _measure_chunks() -> AsyncIterator[Figure]:
             for turn in range(_ROUNDS):
                 ways: list[tuple[str, Step]] = [("ours", create), ("raw", create_raw)]
                 for name, step in ways[:: -1 if turn % 2 else 1]:
-                    best[name] = min(best.get(name, float("inf")), await _cpu_of(step))
+                    spent = await seconds_of(step, time.process_time)
+                    best[name] = min(best.get(name, spent), spent)
                     await session.shopper_profiles.delete_all(confirm="sandbox")
     yield Figure(
         name=f"µs of CPU per chunk of create({MAX_PER_WRITE} ids)",
@@ -145,24 +146,6 @@ async def _measure_chunks() -> AsyncIterator[Figure]:
         unit="µs of CPU",
         limit=1.4,
     )
-
-
-async def _cpu_of(step: Step) -> float:
-    gc.collect()
-    began = time.process_time()
-    await step()
-    return time.process_time() - began
-
-
-async def _least_cpu(ways: Mapping[str, Step]) -> dict[str, float]:
-    """Seconds of CPU that each way takes at best; they take turns, and the first does not count."""
-    best = dict.fromkeys(ways, float("inf"))
-    for turn in range(_ROUNDS + 1):
-        for name in list(ways)[:: -1 if turn % 2 else 1]:
-            spent = await _cpu_of(ways[name])
-            if turn:
-                best[name] = min(best[name], spent)
-    return best
 
 
 def count_instructions() -> list[Figure]:

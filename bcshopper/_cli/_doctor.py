@@ -53,7 +53,7 @@ class Finding:
 async def examine(settings: Settings, *, as_json: bool) -> int:
     """Make every check, show what each finds, and give the exit code of the first that failed."""
     code = 0
-    async with settings.session(log_response) as session:
+    async with settings.session(on_event=log_response) as session:
         async for finding in _findings(settings, session):
             finding.show(as_json=as_json)
             code = code or finding.code or 0

@@ -67,7 +67,7 @@ def check_distinct(**files: Path | str | None) -> None:
 
 
 def _is_device(path: Path | str) -> bool:
-    return os.path.exists(path) and not os.path.isfile(path)  # noqa: PTH110, PTH113
+    return os.path.exists(path) and not os.path.isfile(path)  # noqa: PTH110, PTH113 - never raise
 
 
 @contextmanager

@@ -92,7 +92,7 @@ class Journal:
         self._lost = set[Item]()  # outcomes came, and could not be recorded
         self._doubtful = self._cursor = self._told_to = 0  # positions
         self._clock = datetime.now(UTC)
-        self._made_file = path is not None and not os.path.exists(path)  # noqa: PTH110
+        self._made_file = path is not None and not os.path.exists(path)  # noqa: PTH110 - never raises
         with ExitStack() as stack, self._refusals():
             if path is not None and not reads_only:
                 lock = beside(path, "lock")  # SQLite's own would keep those off who only look
@@ -182,7 +182,7 @@ class Journal:
                     f"give the same ids in the same order, or name another file"
                 )
             newest = "SELECT at FROM taken ORDER BY last DESC LIMIT 1"
-            newest = self._value(f"SELECT ifnull(({newest}), started) FROM job")  # noqa: S608
+            newest = self._value(f"SELECT ifnull(({newest}), started) FROM job")  # noqa: S608 - our own words
             self._clock = datetime.fromisoformat(newest)
             self._doubtful = self._value("SELECT ifnull(max(last), 0) FROM taken")
             return
@@ -216,7 +216,7 @@ class Journal:
 
     def _count(self, where: str) -> int:
         with self._lock:
-            return int(self._value(f"SELECT count(*) FROM items WHERE {where}"))  # noqa: S608
+            return int(self._value(f"SELECT count(*) FROM items WHERE {where}"))  # noqa: S608 - our own words
 
     def given(self) -> Iterator[Item]:
         """The ids that the job was begun with, in order, whatever became of them."""
@@ -277,7 +277,7 @@ class Journal:
         while True:
             with self._lock:
                 rows = self._db.execute(
-                    "SELECT position, item, status, profile_id, error FROM items "  # noqa: S608
+                    "SELECT position, item, status, profile_id, error FROM items "  # noqa: S608 - our own words
                     f"WHERE {where} AND position > ? ORDER BY position LIMIT {BLOCK}",
                     (*values, after),
                 ).fetchall()
@@ -292,7 +292,7 @@ class Journal:
     def doubtful_since(self) -> datetime:
         """A time before which nothing was sent of what is open."""
         with self._lock:
-            first = self._value(f"SELECT min(position) FROM items WHERE {_OPEN}")  # noqa: S608
+            first = self._value(f"SELECT min(position) FROM items WHERE {_OPEN}")  # noqa: S608 - our own words
             row = self._db.execute(
                 "SELECT at FROM taken WHERE last >= ? ORDER BY last", (first,)
             ).fetchone()
@@ -308,7 +308,7 @@ class Journal:
         """The next open ids, in order: from now on they may have been sent."""
         with self._lock, self._transaction():
             rows = self._db.execute(
-                f"SELECT position, item FROM items WHERE position > ? AND {_OPEN} "  # noqa: S608
+                f"SELECT position, item FROM items WHERE position > ? AND {_OPEN} "  # noqa: S608 - our own words
                 f"ORDER BY position LIMIT {BLOCK}",
                 (self._cursor,),
             ).fetchall()

@@ -238,7 +238,7 @@ def delete_all(
 
 async def _delete_all(settings: Settings, summary: Summary) -> None:
     became = Status.UNKNOWN
-    async with settings.session(log_response) as session:
+    async with settings.session(on_event=log_response) as session:
         try:
             await session.shopper_profiles.delete_all(confirm=settings.store_hash)
             became = Status.DELETED

@@ -109,7 +109,7 @@ async def working(
         log_response(event)
         on_event(event)
 
-    async with settings.session(listen) as session:
+    async with settings.session(on_event=listen) as session:
         now = asyncio.get_running_loop().time
         pace = Pace(name, total, quota=lambda: session.quota, policy=settings.quota, now=now)
         async with shown(pace, terminal) as hidden:

@@ -27,7 +27,7 @@ from bcshopper._cli._terminal import say
 from bcshopper._listing import Paginator
 from bcshopper._models import Segment
 from bcshopper._outcomes import BatchReport, Outcome, Status, SyncPlan
-from bcshopper._segments import run_of_sync
+from bcshopper._segments import is_too_many, run_of_sync
 from bcshopper._session import Session
 from bcshopper.errors import (
     AuthenticationError,
@@ -158,10 +158,10 @@ class Sync(Membership):
             requests=plan.requests,
         )  # fmt: skip
         say_time(plan.requests, settings)
-        if remove and remove / (members := remove + plan.unchanged) > self._max_removed:
+        if is_too_many(remove, plan.unchanged, self._max_removed):
             raise CommandError(
-                f"{remove:,} of {members:,} members would be removed, which is more than "
-                f"--max-removed {self._max_removed:.0%} allows: nothing was changed"
+                f"{remove:,} of {remove + plan.unchanged:,} members would be removed, which is "
+                f"more than --max-removed {self._max_removed:.0%} allows: nothing was changed"
             )
         return plan
 

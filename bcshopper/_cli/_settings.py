@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 import attrs
 import click
@@ -20,10 +20,9 @@ from bcshopper._cli._runner import CommandError, Exit, run
 from bcshopper._cli._terminal import log_response, warn
 from bcshopper._quota import QuotaPolicy
 from bcshopper._secret import Secret
-from bcshopper._session import DEFAULT_BASE_URL, Session
+from bcshopper._session import DEFAULT_BASE_URL, Session, SessionSettings
 from bcshopper._transport import RetryPolicy
 from bcshopper.errors import InvalidInputError
-from bcshopper.events import Event
 from bcshopper.sandbox import Sandbox
 
 T = TypeVar("T")
@@ -61,15 +60,15 @@ class Settings:
         policy: QuotaPolicy = self.limits.get("quota", QuotaPolicy())
         return policy
 
-    def session(self, on_event: Callable[[Event], None] | None = None) -> Session:
-        """A session with these settings.
+    def session(self, **lent: Unpack[SessionSettings]) -> Session:
+        """A session with these settings, and with what it is lent.
 
         Raises:
             CommandError: the store hash or the token can't be one.
         """
-        store, token, url = self.store_hash, self.access_token, self.base_url
+        settings: dict[str, Any] = {"base_url": self.base_url, **self.limits, **lent}
         try:
-            return Session(store, token, base_url=url, on_event=on_event, **self.limits)
+            return Session(self.store_hash, self.access_token, **settings)
         except InvalidInputError as error:
             raise CommandError(str(error), Exit.CREDENTIALS) from None
 
@@ -77,7 +76,7 @@ class Settings:
         """Run a call in a session of its own."""
 
         async def job() -> T:
-            async with self.session(log_response) as session:
+            async with self.session(on_event=log_response) as session:
                 return await call(session)
 
         return run(job())
@@ -114,7 +113,7 @@ def _find_settings(options: Mapping[str, Any]) -> Settings:
     if name is not None:
         profile = _read_profile(name)
     elif "BIGCOMMERCE_STORE_HASH" not in os.environ and "store_hash" not in options:
-        profile = _read_profile("default") if os.path.exists(CONFIG_FILE) else {}  # noqa: PTH110
+        profile = _read_profile("default") if os.path.exists(CONFIG_FILE) else {}  # noqa: PTH110 - never raises
 
     def find(key: str) -> Any:
         by_env = None if name is not None else os.environ.get(f"BIGCOMMERCE_{key.upper()}")

@@ -89,8 +89,7 @@ def worker(context: _options.Context, *, database: str | None) -> None:
                     f"BIGCOMMERCE_STORE_HASH names another store",
                     _runner.Exit.CREDENTIALS,
                 )
-            settings: Any = {"base_url": found.base_url, **found.limits, **lent}
-            return Session(found.store_hash, found.access_token, **settings)
+            return found.session(**lent)
 
     _terminal.say("working; an interrupt hands what is under way to others")
     _run(library.worker(open_session, database=database))

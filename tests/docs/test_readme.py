@@ -5,7 +5,6 @@ import inspect
 import json
 import os
 import re
-import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -16,6 +15,7 @@ from pathlib import Path
 import attrs
 import pytest
 
+from bcshopper.fleet._rows import can_use_sqlite
 from bcshopper.sandbox import Fault, Faults, Rules, Sandbox
 from tests.docs.blocks import (
     BLOCKS,
@@ -38,8 +38,7 @@ def each(blocks):
 
 
 def skip_what_needs_a_newer_sqlite(page):
-    is_old = sys.version_info >= (3, 12) and sqlite3.sqlite_version_info < (3, 42)
-    if page.parent.name == "fleet" and is_old:
+    if page.parent.name == "fleet" and not can_use_sqlite():
         pytest.skip("the engine can't use the SQLite that this Python has")
 
 
