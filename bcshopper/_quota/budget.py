@@ -4,7 +4,8 @@ from __future__ import annotations
 
 DOWN_AFTER = 60.0
 """Seconds of nothing but failures after which an API is down: thrice what is sat out for sure."""
-_NO_ACCIDENT = 5  # failures in a row; fewer may be two requests that hung for half a minute each
+NO_ACCIDENT = 5
+"""Failures in a row; fewer may be two requests that hung for half a minute each."""
 
 
 class RetryBudget:
@@ -49,4 +50,4 @@ class RetryBudget:
         """Whether the API is: all of the budget is spent, or nothing has succeeded for long."""
         since = self._failing_since
         is_long = since is not None and now - since >= DOWN_AFTER
-        return self.spent >= budget or (is_long and self._failures >= _NO_ACCIDENT)
+        return self.spent >= budget or (is_long and self._failures >= NO_ACCIDENT)

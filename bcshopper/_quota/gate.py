@@ -13,13 +13,12 @@ import attrs
 
 from bcshopper._quota.budget import RetryBudget
 from bcshopper._quota.headers import QuotaSnapshot, read_retry_after
-from bcshopper._quota.local import LocalQuota
+from bcshopper._quota.local import TOO_MANY, LocalQuota
 from bcshopper._quota.policy import QuotaPolicy
 
 OnWait: TypeAlias = Callable[[float, str], None]
 """Told how many seconds requests have to wait for quota, and why."""
 
-_TOO_MANY = 429
 _WORTH_TELLING_ALL = 1.0  # seconds; of shorter waits only the first in line is told
 
 
@@ -125,7 +124,7 @@ class QuotaGate:
         now = asyncio.get_running_loop().time()
         if failed:
             self.state.failed(now)
-            if status != _TOO_MANY:
+            if status != TOO_MANY:
                 self.budget.failed(now)
         elif status is not None:
             self.budget.refill()

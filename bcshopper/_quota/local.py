@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import attrs
 
+from bcshopper._quota.budget import NO_ACCIDENT
 from bcshopper._quota.headers import QuotaSnapshot
 from bcshopper._quota.policy import QuotaPolicy
 
@@ -19,15 +20,14 @@ _COARSEST = 1.0  # seconds; some announce a window's end in whole ones, and so u
 _LONGEST_MARGIN = 2.5  # seconds; an end announced earlier than that was not meant as one
 _LONGEST_BACKOFF = 30.0  # seconds of a pause of ours
 _CEILING_LIFTED = 32.0  # requests in flight; who gets so far is under no load any more
-_TOO_MANY = 429
-_DOWN = 5  # failures in a row that are no accident
-OVERLOADED = frozenset({_TOO_MANY, 503})
+TOO_MANY = 429
+OVERLOADED = frozenset({TOO_MANY, 503})
 """Statuses that, without a quota that is spent, tell of a platform under load."""
 
 
 def is_trouble(status: int) -> bool:
     """Whether an answer alone tells of an API that is not well."""
-    return status == _TOO_MANY or status >= 500  # noqa: PLR2004 - HTTP
+    return status == TOO_MANY or status >= 500  # noqa: PLR2004 - HTTP
 
 
 class LocalQuota:
@@ -137,7 +137,7 @@ class LocalQuota:
         An API that is down is asked less and less often: so a short outage is sat out.
         """
         self._failures += 1
-        if self._failures >= _DOWN:
+        if self._failures >= NO_ACCIDENT:
             self._back_off(now, None)
 
     def finished(
@@ -167,7 +167,7 @@ class LocalQuota:
         self._known = True
         if snapshot is not None:
             self._learn(now, snapshot, began=began)
-            if status == _TOO_MANY:
+            if status == TOO_MANY:
                 self._left = 0
                 if asked is not None and asked > snapshot.reset_in:
                     self._paused_until = max(self._paused_until, now + asked)

@@ -22,7 +22,9 @@ from bcshopper.errors import (
 
 _ASK_TO_WAIT = frozenset({429, 503})
 _STATUSES = range(100, 600)
-_PASSING = frozenset({408, 423, 425, 429, *range(500, 600)})
+# 408, 423 and 425 can come from what stands before the server, which may still be at work.
+_NO_REFUSALS = frozenset({408, 423, 425})
+_PASSING = frozenset({*_NO_REFUSALS, 429, *range(500, 600)})
 _WRITE_FACTOR = 2.0  # a write that failed has disturbed more: give the API longer
 
 
@@ -142,10 +144,6 @@ class Effect(Enum):
     """Nothing: the server read it and said no."""
     UNKNOWN = "unknown"
     """Nobody can tell: it may have taken effect, or still take it."""
-
-
-# 408, 423 and 425 can come from what stands before the server, which may still be at work.
-_NO_REFUSALS = frozenset({408, 423, 425})
 
 
 def effect_of(error: BCShopperError) -> Effect:

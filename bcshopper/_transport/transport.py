@@ -152,7 +152,7 @@ class Transport:
     async def _send(
         self, gate: QuotaGate, request: Request, read: Callable[[Reply], T], watch: Watch
     ) -> T:
-        loop, longest = asyncio.get_running_loop(), self.options.retry.max_retry_after
+        loop, retry, quota = asyncio.get_running_loop(), self.options.retry, self.options.quota
         attempt, began = 0, 0.0
         error: BCShopperError | None = None
         until: float | None = None  # when another try may go out at the latest
@@ -166,6 +166,7 @@ class Transport:
                         waiting.reschedule(None)
                         if attempt == 1:
                             began = admitted_at
+                        longest = retry.max_retry_after
                         leave = partial(gate.leave, admitted_at, max_retry_after=longest)
                         return await self._attempt(leave, request, read, watch, attempt)
                 except (APIError, TransportError, ResponseFormatError) as caught:
@@ -184,12 +185,10 @@ class Transport:
                 )
                 if delay is None:
                     raise error
-                if delay > gate.wait_for(
-                    self.options.quota
-                ):  # else the gate makes it wait, in its place
+                if delay > gate.wait_for(quota):  # else the gate makes it wait, in its place
                     await asyncio.sleep(delay)
-                if self.options.retry.max_elapsed is not None:
-                    until = began + self.options.retry.max_elapsed
+                if retry.max_elapsed is not None:
+                    until = began + retry.max_elapsed
         finally:
             error = None  # whose traceback leads here
 
