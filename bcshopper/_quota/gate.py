@@ -69,6 +69,18 @@ class QuotaGate:
             return 0.0
         return self.state.wait_for(now, policy, len(self._waiters))
 
+    def admit_now(self, policy: QuotaPolicy) -> float | None:
+        """The time, if a request may go out without any wait; `leave` must follow, with this time.
+
+        Args:
+            policy: of the session whose request it is.
+        """
+        now = asyncio.get_running_loop().time()
+        if self._waiters or self.state.delay(now, policy) > 0:
+            return None
+        self.state.started(now, policy)
+        return now
+
     async def admit(self, policy: QuotaPolicy, on_wait: OnWait) -> float:
         """Return the time once a request may go out; `leave` must follow, with this time.
 
@@ -79,12 +91,10 @@ class QuotaGate:
         Raises:
             WaitTooLongError: the policy's `max_wait` is too short, now or as the wait got longer.
         """
+        if (admitted_at := self.admit_now(policy)) is not None:
+            return admitted_at
         loop = asyncio.get_running_loop()
-        now = loop.time()
-        if not self._waiters and self.state.delay(now, policy) <= 0:
-            self.state.started(now, policy)
-            return now
-        until = math.inf if policy.max_wait is None else now + policy.max_wait
+        until = math.inf if policy.max_wait is None else loop.time() + policy.max_wait
         waiter = _Waiter(policy, on_wait, until, loop.create_future())
         self._waiters.append(waiter)
         self._let_through()

@@ -19,6 +19,7 @@ from multidict import CIMultiDict
 
 from bcshopper._secret import Mask, Secret
 from bcshopper._transport.messages import Reply, Request
+from bcshopper._transport.scopes import CancelScope
 from bcshopper._version import __version__
 from bcshopper.errors import RequestTimeoutError, SessionClosedError, TransportError
 
@@ -72,7 +73,7 @@ class Wire:
         self._headers_with_body = self._headers.copy()
         self._headers_with_body["Content-Type"] = "application/json"
 
-    async def exchange(self, request: Request, timeout: float, *, attempt: int = 1) -> Reply:
+    async def exchange(self, request: Request, scope: CancelScope, *, attempt: int) -> Reply:
         """Send a request and read its answer, whatever its status.
 
         For a while after a request was lost, maybe because the server drops the connections that it
@@ -81,7 +82,7 @@ class Wire:
 
         Args:
             request: what to send.
-            timeout: seconds for it and its whole answer.
+            scope: not entered yet; what it and its whole answer may take.
             attempt: how often it was sent, this time included.
 
         Raises:
@@ -95,12 +96,12 @@ class Wire:
         is_precious = attempt > 1 or not request.repeatable
         _on_new_connection.set(is_precious and now < self._distrusts_until)
         try:
-            async with asyncio.timeout(timeout):
-                return await self._ask(http, request, _connecting_within(timeout))
+            with scope:
+                return await self._ask(http, request, _connecting_within(scope.seconds))
         except Exception as error:  # noqa: BLE001
             # aiohttp lets OS, TLS, decompression and parser errors through: all of them are ours
             # to translate, and few of them tell whether the request took effect.
-            failure = self._failure(request, error, timeout)
+            failure = self._failure(request, error, scope.seconds)
         if failure.sent:
             self._distrusts_until = asyncio.get_running_loop().time() + _DISTRUST
         try:
@@ -184,12 +185,12 @@ class _Connector(aiohttp.TCPConnector):
 
     def __init__(self, *, limit: int) -> None:
         super().__init__(limit=limit)
-        self._sockets: WeakKeyDictionary[asyncio.Transport, Any] = WeakKeyDictionary()
+        self._links: WeakKeyDictionary[asyncio.Transport, _Link] = WeakKeyDictionary()
 
     async def cut(self) -> None:
         """Close all connections now. Over TLS, a silent server would keep them for 30 s."""
-        sockets = [one for one in self._sockets.values() if one is not None]
-        for transport in list(self._sockets):
+        sockets = [link.socket for link in self._links.values() if link.socket is not None]
+        for transport in list(self._links):
             transport.abort()
         await asyncio.sleep(0)
         # What aiohttp can't parse it closes twice, and asyncio has no hold on it any more.
@@ -210,22 +211,33 @@ class _Connector(aiohttp.TCPConnector):
             protocol, transport = connection.protocol, connection.transport
             if protocol is None or transport is None:
                 return connection  # lost this moment: sending says so
-            if transport not in self._sockets:
-                self._sockets[transport] = transport.get_extra_info("socket")
+            link = self._links.get(transport)
+            if link is None:
+                self._links[transport] = _Link(transport.get_extra_info("socket"))
                 return connection
-            is_quiet = not protocol.should_close and not _has_news(self._sockets[transport])
+            is_quiet = not (protocol.should_close or link.has_news())
             if is_quiet and not _on_new_connection.get():
                 return connection
             connection.close()
 
 
-def _has_news(sock: Any) -> bool:
-    """Whether bytes have come that asyncio has not read yet, or the end of the connection."""
-    if sock is None or not hasattr(select, "poll"):  # on Windows
-        return False
-    poll = select.poll()
-    poll.register(sock, select.POLLIN)
-    return bool(poll.poll(0))
+class _Link:
+    """The socket below a connection, looked at past asyncio.
+
+    Attributes:
+        socket: the socket; None where the event loop shows none.
+    """
+
+    def __init__(self, socket: Any) -> None:
+        self.socket = socket
+        self._poll = None
+        if socket is not None and hasattr(select, "poll"):  # Windows has none
+            self._poll = select.poll()
+            self._poll.register(socket, select.POLLIN)
+
+    def has_news(self) -> bool:
+        """Whether bytes have come that asyncio has not read yet, or the end of the connection."""
+        return self._poll is not None and bool(self._poll.poll(0))
 
 
 class _DroppedError(Exception):

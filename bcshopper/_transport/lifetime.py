@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 from bcshopper._quota import QuotaGate, QuotaPolicy, shared_gate
 from bcshopper._transport.http import Wire
-from bcshopper.errors import SessionClosedError, TransportError
+from bcshopper._transport.scopes import CLOSED, Scopes
+from bcshopper.errors import SessionClosedError
 
 T = TypeVar("T")
 
@@ -22,21 +23,24 @@ class Lifetime:
         quota: how to treat the store's quota.
 
     Attributes:
-        closed: whether it has ended.
+        scopes: what is under way.
         loop: the event loop, once there was a request.
         gate: of the store, once there was a request.
     """
 
     def __init__(self, wire: Wire, store: tuple[str, str], quota: QuotaPolicy) -> None:
-        self.closed = False
+        self.scopes = Scopes()
         self.loop: asyncio.AbstractEventLoop | None = None
         self.gate: QuotaGate | None = None
         self._wire = wire
         self._store = store
         self._quota = quota
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._scopes: set[asyncio.Timeout] = set()
-        self._scope_ended: asyncio.Event | None = None  # only a session that closes needs it
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has ended."""
+        return self.scopes.closed
 
     def enter(self) -> QuotaGate:
         """The gate for a request.
@@ -53,22 +57,6 @@ class Lifetime:
             raise self.closed_error()
         return self.gate
 
-    async def until_closed(self, work: Coroutine[Any, Any, T]) -> T:
-        """Await this; closing the session ends it with `SessionClosedError`, wherever it waits."""
-        scope = asyncio.timeout(None)
-        self._scopes.add(scope)
-        try:
-            async with scope:
-                return await work
-        except TimeoutError as error:
-            if scope.expired() and not isinstance(error, TransportError):
-                raise self.closed_error() from None
-            raise
-        finally:
-            self._scopes.discard(scope)
-            if self._scope_ended is not None:
-                self._scope_ended.set()
-
     def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Start a task that the session knows of, so that closing can wait for it.
 
@@ -81,15 +69,8 @@ class Lifetime:
 
     async def aclose(self) -> None:
         """Give up what is in flight or waiting, wait for it to end, and let go of the network."""
-        ended = self._scope_ended = self._scope_ended or asyncio.Event()
-        if not self.closed:
-            self.closed = True
-            for scope in self._scopes:
-                scope.reschedule(-1.0)
         try:
-            while self._scopes:
-                ended.clear()
-                await ended.wait()
+            await self.scopes.aclose()
             await asyncio.gather(*self._tasks, return_exceptions=True)
         finally:
             try:
@@ -101,7 +82,7 @@ class Lifetime:
     def closed_error(self) -> SessionClosedError:
         """Why nothing can be sent: the session is closed, or belongs to another event loop."""
         if self.closed:
-            return SessionClosedError("the session is closed; open a new one")
+            return SessionClosedError(CLOSED)
         return SessionClosedError(
             "the session belongs to another event loop; open one inside each asyncio.run()"
         )

@@ -7,8 +7,7 @@ import copy
 import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from functools import partial
-from typing import TypeVar
+from typing import Any, Generic, TypeVar
 
 import attrs
 
@@ -19,6 +18,7 @@ from bcshopper._transport.lifetime import Lifetime
 from bcshopper._transport.messages import UNWATCHED, Reply, Request, Watch
 from bcshopper._transport.problems import api_error, malformed
 from bcshopper._transport.retry import Effect, RetryPolicy, effect_of, tells_of_trouble
+from bcshopper._transport.scopes import CancelScope
 from bcshopper._transport.stats import SessionStats, Tally
 from bcshopper.errors import (
     APIError,
@@ -62,6 +62,29 @@ class Options:
     retry: RetryPolicy
     quota: QuotaPolicy
     timeout: float
+
+
+@attrs.define(eq=False)
+class _Call(Generic[T]):
+    """A request, and how far it has come.
+
+    Attributes:
+        request: what to send.
+        read: makes the result of an answer.
+        watch: told of each attempt.
+        attempt: how often it was sent.
+        began: when it went out first.
+        admitted_at: when it was let through last.
+        error: what the last attempt came to.
+    """
+
+    request: Request
+    read: Callable[[Reply], T]
+    watch: Watch
+    attempt: int = 0
+    began: float = 0.0
+    admitted_at: float = 0.0
+    error: BCShopperError | None = None
 
 
 class Transport:
@@ -143,64 +166,41 @@ class Transport:
             raise InvalidInputError(
                 f"refused to send DELETE {request.url}: without ids it deletes everything there"
             )
-        gate = self.life.enter()
+        call = _Call(request, read, watch)
+        gate, scope = self.life.enter(), self.life.scopes.scope()
         try:
-            return await self.life.until_closed(self._send(gate, request, read, watch))
-        except WaitTooLongError as refused:
-            raise self._not_sent(request, refused.seconds) from None
-
-    async def _send(
-        self, gate: QuotaGate, request: Request, read: Callable[[Reply], T], watch: Watch
-    ) -> T:
-        loop, retry, quota = asyncio.get_running_loop(), self.options.retry, self.options.quota
-        attempt, began = 0, 0.0
-        error: BCShopperError | None = None
-        until: float | None = None  # when another try may go out at the latest
-        try:
-            while True:
-                attempt += 1
-                waiting = asyncio.timeout_at(until)
-                try:
-                    async with waiting, self._slots:
-                        admitted_at = await self._admit(gate)
-                        waiting.reschedule(None)
-                        if attempt == 1:
-                            began = admitted_at
-                        longest = retry.max_retry_after
-                        leave = partial(gate.leave, admitted_at, max_retry_after=longest)
-                        return await self._attempt(leave, request, read, watch, attempt)
-                except (APIError, TransportError, ResponseFormatError) as caught:
-                    error = caught
-                except (WaitTooLongError, TimeoutError) as late:
-                    if error is None or not (
-                        isinstance(late, WaitTooLongError) or waiting.expired()
-                    ):
-                        raise
-                    raise error from error.__cause__  # it was sent, and that is what it came to
-                watch.failed(error)
-                may_repeat = request.repeatable or effect_of(error) is Effect.NONE
-                elapsed = loop.time() - began
-                delay = (
-                    self._schedule(gate, request, error, attempt, elapsed) if may_repeat else None
-                )
-                if delay is None:
-                    raise error
-                if delay > gate.wait_for(quota):  # else the gate makes it wait, in its place
-                    await asyncio.sleep(delay)
-                if retry.max_elapsed is not None:
-                    until = began + retry.max_elapsed
+            with scope:
+                while True:
+                    try:
+                        return await self._attempt(gate, call, scope)
+                    except (APIError, TransportError, ResponseFormatError) as error:
+                        delay = self._delay_after(gate, call, error)
+                        if delay is None:
+                            raise
+                        call.error = error
+                    if delay > gate.wait_for(self.options.quota):  # else the gate makes it wait
+                        await asyncio.sleep(delay)
+                    if self.options.retry.max_elapsed is not None:
+                        scope.end_at(call.began + self.options.retry.max_elapsed)
+        except (WaitTooLongError, TimeoutError) as late:
+            was_late = scope.expired or isinstance(late, WaitTooLongError)
+            if call.error is not None and was_late:  # it was sent, and that is what it came to
+                raise call.error from call.error.__cause__
+            if isinstance(late, WaitTooLongError):
+                raise self._not_sent(request, late.seconds) from None
+            raise
         finally:
-            error = None  # whose traceback leads here
+            call.error = None  # whose traceback leads here
 
-    async def _admit(self, gate: QuotaGate) -> float:
-        tally = self._tally
-        tally.at_gate += 1
-        try:
-            return await gate.admit(self.options.quota, self._note_wait)
-        finally:
-            tally.at_gate -= 1
-            if not tally.at_gate:
-                tally.all_are_through(asyncio.get_running_loop().time())
+    def _delay_after(
+        self, gate: QuotaGate, call: _Call[Any], error: BCShopperError
+    ) -> float | None:
+        """Seconds until another try after this failure; None to give up."""
+        call.watch.failed(error)
+        if not (call.request.repeatable or effect_of(error) is Effect.NONE):
+            return None
+        elapsed = asyncio.get_running_loop().time() - call.began
+        return self._schedule(gate, call.request, error, call.attempt, elapsed)
 
     async def back_off(
         self, request: Request, error: BCShopperError, attempt: int, elapsed: float
@@ -221,7 +221,8 @@ class Transport:
         delay = self._schedule(self.life.enter(), request, error, attempt, elapsed)
         if delay is None:
             return False
-        await self.life.until_closed(asyncio.sleep(delay))
+        with self.life.scopes.scope():
+            await asyncio.sleep(delay)
         return True
 
     def _schedule(
@@ -261,47 +262,80 @@ class Transport:
         except BaseException:  # noqa: BLE001 - a CancelledError, too, is not the caller's
             _log.exception("on_event raised for %r", event)
 
-    async def _attempt(
-        self,
-        leave: Callable[..., None],
-        request: Request,
-        read: Callable[[Reply], T],
-        watch: Watch,
-        attempt: int,
-    ) -> T:
-        loop = asyncio.get_running_loop()
-        started = None
+    async def _attempt(self, gate: QuotaGate, call: _Call[T], scope: CancelScope) -> T:
+        """Wait for a turn, send the request once, and read its answer."""
+        loop, stats = asyncio.get_running_loop(), self._tally.stats
+        call.attempt += 1
+        async with self._slots:
+            admitted_at = gate.admit_now(self.options.quota)
+            if admitted_at is None:
+                admitted_at = await self._wait_at(gate)
+            scope.lift()
+            if call.attempt == 1:
+                call.began = admitted_at
+            call.admitted_at = admitted_at
+            started = None
+            try:
+                call.watch.going_out()
+                stats.requests += 1
+                if self.is_watched:
+                    self.emit(RequestSent(*self._about(call.request, call.attempt)))
+                started = loop.time()
+                reply = await self._wire.exchange(
+                    call.request, self.life.scopes.scope(self.options.timeout), attempt=call.attempt
+                )
+            except BaseException as error:
+                self._leave(gate, call, failure=error)
+                if started is not None:
+                    self._tell_failure(call.request, call.attempt, loop.time() - started, error)
+                raise
+            seconds = loop.time() - started
+            stats.bytes_received += len(reply.body)
+            if reply.status == 429:  # noqa: PLR2004 - HTTP
+                stats.throttled += 1
+            return self._read(gate, call, reply, seconds)
+
+    async def _wait_at(self, gate: QuotaGate) -> float:
+        tally = self._tally
+        tally.at_gate += 1
         try:
-            watch.going_out()
-            self._tally.stats.requests += 1
-            if self.is_watched:
-                self.emit(RequestSent(*self._about(request, attempt)))
-            started = loop.time()
-            reply = await self._wire.exchange(request, self.options.timeout, attempt=attempt)
-        except BaseException as error:
-            leave(failed=self._tells_of_trouble(error))
-            if started is not None:
-                self._tell_failure(request, attempt, loop.time() - started, error)
-            raise
-        seconds = loop.time() - started
-        self._tally.stats.bytes_received += len(reply.body)
-        if reply.status == 429:  # noqa: PLR2004 - HTTP
-            self._tally.stats.throttled += 1
+            return await gate.admit(self.options.quota, self._note_wait)
+        finally:
+            tally.at_gate -= 1
+            if not tally.at_gate:
+                tally.all_are_through(asyncio.get_running_loop().time())
+
+    def _read(self, gate: QuotaGate, call: _Call[T], reply: Reply, seconds: float) -> T:
         failure: Exception | None = None
         try:
-            return _accept(request, reply, read)
+            return _accept(call.request, reply, call.read)
         except Exception as error:
             failure = error
             raise
         finally:
             # What is in flight holds back others, so this comes before anybody is told.
-            is_trouble = failure is not None and self._tells_of_trouble(failure)
-            leave(reply.status, reply.headers, failed=is_trouble)
+            self._leave(gate, call, reply, failure=failure)
             if isinstance(failure, ResponseFormatError):
-                self._tell_failure(request, attempt, seconds, failure)
+                self._tell_failure(call.request, call.attempt, seconds, failure)
             else:
-                self._tell_answer(request, attempt, seconds, reply)
+                self._tell_answer(call.request, call.attempt, seconds, reply)
             failure = None  # whose traceback leads here
+
+    def _leave(
+        self,
+        gate: QuotaGate,
+        call: _Call[Any],
+        reply: Reply | None = None,
+        *,
+        failure: BaseException | None,
+    ) -> None:
+        gate.leave(
+            call.admitted_at,
+            None if reply is None else reply.status,
+            None if reply is None else reply.headers,
+            max_retry_after=self.options.retry.max_retry_after,
+            failed=failure is not None and self._tells_of_trouble(failure),
+        )
 
     def _tells_of_trouble(self, error: BaseException) -> bool:
         """Whether it counts for all calls to the store, and not only for one in a hurry."""

@@ -1,0 +1,145 @@
+"""What ends a part of a call early: its deadline, or the close of the session."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from types import TracebackType
+from typing import Self
+
+from bcshopper.errors import SessionClosedError
+
+CLOSED = "the session is closed; open a new one"
+
+
+class Scopes:
+    """The cancel scopes of a session, with one timer between them.
+
+    `asyncio.timeout` does the same for one scope. A request has three of them, though hardly ever
+    one that passes, and their timers and coroutines would be most of what a request costs here.
+
+    Attributes:
+        closed: whether all scopes have ended, those to come included.
+    """
+
+    def __init__(self) -> None:
+        self.closed = False
+        self._open: set[CancelScope] = set()
+        self._left: asyncio.Event | None = None  # only a session that closes needs it
+        self._timer: asyncio.TimerHandle | None = None
+        self._due_at = math.inf
+
+    def scope(self, seconds: float = math.inf) -> CancelScope:
+        """A scope that ends so many seconds after it is entered."""
+        return CancelScope(self, seconds)
+
+    async def aclose(self) -> None:
+        """End all scopes, and wait until they have been left."""
+        left = self._left = self._left or asyncio.Event()
+        if not self.closed:
+            self.closed = True
+            for scope in self._open:
+                scope.end()
+        while self._open:
+            left.clear()
+            await left.wait()
+        self._set_timer(math.inf)
+
+    def entered(self, scope: CancelScope) -> None:
+        """For the scope to say."""
+        self._open.add(scope)
+        if scope.deadline < self._due_at:
+            self._set_timer(scope.deadline)
+
+    def left(self, scope: CancelScope) -> None:
+        """For the scope to say. The timer stays: it would be set again for the next one."""
+        self._open.discard(scope)
+        if self._left is not None:
+            self._left.set()
+
+    def _set_timer(self, due_at: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._due_at = due_at
+        if due_at < math.inf:
+            self._timer = asyncio.get_running_loop().call_at(due_at, self._end_overdue)
+
+    def _end_overdue(self) -> None:
+        for scope in self._open:
+            if scope.deadline <= self._due_at:
+                scope.end()
+        self._set_timer(min((scope.deadline for scope in self._open), default=math.inf))
+
+
+class CancelScope:
+    """A part of a call that may end early, as under `asyncio.timeout`.
+
+    Args:
+        scopes: of the session.
+        seconds: how long it may take.
+
+    Attributes:
+        seconds: how long it may take.
+        deadline: when it ends, by the event loop's clock; infinity for never.
+        expired: whether it was ended.
+    """
+
+    __slots__ = ("_cancelling", "_scopes", "_task", "deadline", "expired", "seconds")
+
+    def __init__(self, scopes: Scopes, seconds: float) -> None:
+        self.seconds = seconds
+        self.deadline = math.inf
+        self.expired = False
+        self._scopes = scopes
+        self._task: asyncio.Task[object] | None = None
+        self._cancelling = 0
+
+    def __enter__(self) -> Self:
+        """Begin it.
+
+        Raises:
+            RuntimeError: this is in no task, so that nothing can be cancelled.
+        """
+        task = self._task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("requests can only be made in a task")
+        self._cancelling = task.cancelling()
+        if self.seconds < math.inf:
+            self.deadline = asyncio.get_running_loop().time() + self.seconds
+        self._scopes.entered(self)
+        return self
+
+    def end_at(self, deadline: float) -> None:
+        """Let it end at this time of the event loop's clock."""
+        self.deadline = deadline
+        self._scopes.entered(self)
+
+    def lift(self) -> None:
+        """Let it take as long as it takes."""
+        self.deadline = math.inf
+
+    def end(self) -> None:
+        """Cancel what is under way in it."""
+        self.deadline = math.inf
+        if self._task is not None and not self.expired:
+            self.expired = True
+            self._task.cancel()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        """Leave it.
+
+        Raises:
+            TimeoutError: its deadline has passed.
+            SessionClosedError: the session was closed.
+        """
+        self._scopes.left(self)
+        task, self._task = self._task, None
+        if not self.expired or task is None or task.uncancel() > self._cancelling:
+            return
+        if kind is not None and issubclass(kind, asyncio.CancelledError):
+            if self._scopes.closed:
+                raise SessionClosedError(CLOSED) from None
+            raise TimeoutError from error

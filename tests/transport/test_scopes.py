@@ -1,0 +1,111 @@
+"""Cancel scopes: what ends a part of a call early, with one timer for all of them."""
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bcshopper import SessionClosedError
+from bcshopper._transport.scopes import Scopes
+from tests.conftest import run
+
+TENTHS = st.one_of(st.none(), st.integers(0, 8))
+# When each begins, may take, does take, and is cancelled by somebody else: tenths of a second.
+PARTS = st.lists(st.tuples(st.integers(0, 5), TENTHS, st.integers(1, 8), TENTHS), max_size=8)
+
+
+@given(PARTS)
+def test_each_ends_as_it_would_under_asyncio_timeout(parts):
+    """Whatever else is under way, each part ends like one under `asyncio.timeout`, and then."""
+
+    async def end_of(scope, begins, takes):
+        await asyncio.sleep(begins / 10)
+        try:
+            async with scope():
+                await asyncio.sleep(takes / 10 + 0.05)
+        except TimeoutError:
+            how = "timed out"
+        except asyncio.CancelledError:
+            how = "cancelled"
+        else:
+            how = "done"
+        return how, round(asyncio.get_running_loop().time(), 3), asyncio.current_task().cancelling()
+
+    class Own:
+        def __init__(self, scope):
+            self.scope = scope
+
+        async def __aenter__(self):
+            self.scope.__enter__()
+
+        async def __aexit__(self, *error):
+            return self.scope.__exit__(*error)
+
+    async def play(make):
+        tasks = []
+        for begins, may_take, takes, cancelled in parts:
+            task = asyncio.create_task(end_of(lambda m=may_take: make(m), begins, takes))
+            if cancelled is not None:
+                asyncio.get_running_loop().call_later(cancelled / 10 + 0.02, task.cancel)
+            tasks.append(task)
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def play_own():
+        scopes = Scopes()
+        ends = await play(lambda m: Own(scopes.scope() if m is None else scopes.scope(m / 10)))
+        await scopes.aclose()
+        return ends
+
+    async def play_theirs():
+        return await play(lambda m: asyncio.timeout(None if m is None else m / 10))
+
+    assert list(map(str, run(play_own()))) == list(map(str, run(play_theirs())))
+
+
+async def test_closing_ends_all_and_waits_until_they_are_left():
+    """Each ends with SessionClosedError, also one in another, or one whose time is up just now."""
+    scopes, left = Scopes(), []
+
+    async def work(*seconds):
+        try:
+            with scopes.scope():
+                for one in seconds:
+                    with scopes.scope(one):
+                        await asyncio.sleep(100)
+        finally:
+            await asyncio.sleep(0.1)
+            left.append(seconds)
+
+    tasks = [asyncio.create_task(work(*seconds)) for seconds in ((50.0,), (1.0,), (2.0,))]
+    await asyncio.sleep(1.0)
+    await scopes.aclose()
+    ends = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(end) for end in ends].count(SessionClosedError) >= 2
+    assert not any(task.cancelling() for task in tasks)
+    assert len(left) == 3
+
+
+async def test_a_deadline_can_be_lifted_and_set():
+    """What is lifted no longer ends it; what is set does, then."""
+    scopes = Scopes()
+    with scopes.scope(1.0) as scope:
+        scope.lift()
+        await asyncio.sleep(2.0)
+    assert not scope.expired
+    began = asyncio.get_running_loop().time()
+    with pytest.raises(TimeoutError), scopes.scope() as scope:
+        scope.end_at(began + 3.0)
+        await asyncio.sleep(10.0)
+    assert scope.expired
+    assert asyncio.get_running_loop().time() == pytest.approx(began + 3.0, abs=0.01)
+
+
+async def test_an_inner_deadline_is_not_the_outer_ones():
+    """The inner scope's time is up: the outer one goes on."""
+    scopes = Scopes()
+    with scopes.scope(10.0) as outer:
+        with pytest.raises(TimeoutError), scopes.scope(1.0):
+            await asyncio.sleep(5.0)
+        await asyncio.sleep(5.0)
+    assert not outer.expired
