@@ -15,52 +15,57 @@ TENTHS = st.one_of(st.none(), st.integers(0, 8))
 PARTS = st.lists(st.tuples(st.integers(0, 5), TENTHS, st.integers(1, 8), TENTHS), max_size=8)
 
 
+class Own:
+    """A cancel scope, entered as `asyncio.timeout` is."""
+
+    def __init__(self, scope):
+        self.scope = scope
+
+    async def __aenter__(self):
+        self.scope.__enter__()
+
+    async def __aexit__(self, *error):
+        return self.scope.__exit__(*error)
+
+
+async def end_of(make, begins, may_take, takes):
+    """How a part ends, when, and how many cancellations are left to its task."""
+    await asyncio.sleep(begins / 10)
+    try:
+        async with make(None if may_take is None else may_take / 10):
+            await asyncio.sleep(takes / 10 + 0.05)
+    except TimeoutError:
+        how = "timed out"
+    except asyncio.CancelledError:
+        how = "cancelled"
+    else:
+        how = "done"
+    return how, round(asyncio.get_running_loop().time(), 3), asyncio.current_task().cancelling()
+
+
+async def play(make, parts):
+    """Run all parts together; their ends in order."""
+    tasks = []
+    for *part, cancelled in parts:
+        tasks.append(asyncio.create_task(end_of(make, *part)))
+        if cancelled is not None:
+            asyncio.get_running_loop().call_later(cancelled / 10 + 0.02, tasks[-1].cancel)
+    return [str(end) for end in await asyncio.gather(*tasks, return_exceptions=True)]
+
+
 @given(PARTS)
 def test_each_ends_as_it_would_under_asyncio_timeout(parts):
     """Whatever else is under way, each part ends like one under `asyncio.timeout`, and then."""
 
-    async def end_of(scope, begins, takes):
-        await asyncio.sleep(begins / 10)
-        try:
-            async with scope():
-                await asyncio.sleep(takes / 10 + 0.05)
-        except TimeoutError:
-            how = "timed out"
-        except asyncio.CancelledError:
-            how = "cancelled"
-        else:
-            how = "done"
-        return how, round(asyncio.get_running_loop().time(), 3), asyncio.current_task().cancelling()
-
-    class Own:
-        def __init__(self, scope):
-            self.scope = scope
-
-        async def __aenter__(self):
-            self.scope.__enter__()
-
-        async def __aexit__(self, *error):
-            return self.scope.__exit__(*error)
-
-    async def play(make):
-        tasks = []
-        for begins, may_take, takes, cancelled in parts:
-            task = asyncio.create_task(end_of(lambda m=may_take: make(m), begins, takes))
-            if cancelled is not None:
-                asyncio.get_running_loop().call_later(cancelled / 10 + 0.02, task.cancel)
-            tasks.append(task)
-        return await asyncio.gather(*tasks, return_exceptions=True)
-
     async def play_own():
         scopes = Scopes()
-        ends = await play(lambda m: Own(scopes.scope() if m is None else scopes.scope(m / 10)))
+        ends = await play(
+            lambda seconds: Own(scopes.scope() if seconds is None else scopes.scope(seconds)), parts
+        )
         await scopes.aclose()
         return ends
 
-    async def play_theirs():
-        return await play(lambda m: asyncio.timeout(None if m is None else m / 10))
-
-    assert list(map(str, run(play_own()))) == list(map(str, run(play_theirs())))
+    assert run(play_own()) == run(play(asyncio.timeout, parts))
 
 
 async def test_closing_ends_all_and_waits_until_they_are_left():
