@@ -12,8 +12,8 @@ from typing import TypeAlias
 import attrs
 
 from bcshopper._quota.budget import RetryBudget
-from bcshopper._quota.headers import QuotaSnapshot, read_retry_after
-from bcshopper._quota.local import TOO_MANY, LocalQuota
+from bcshopper._quota.headers import TOO_MANY, QuotaSnapshot, read_retry_after
+from bcshopper._quota.local import LocalQuota
 from bcshopper._quota.policy import QuotaPolicy
 
 OnWait: TypeAlias = Callable[[float, str], None]

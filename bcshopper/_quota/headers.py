@@ -8,6 +8,8 @@ from email.utils import parsedate_to_datetime
 
 import attrs
 
+TOO_MANY = 429
+"""The HTTP status that tells of a quota that is spent."""
 _ABSURD = 10**9
 
 
@@ -66,7 +68,7 @@ def read_retry_after(headers: Mapping[str, str], *, status: int, now: float) -> 
     asked = _number(headers.get("X-Retry-After"))
     if asked is None:
         asked = _standard_retry_after(headers, now)
-    if status != 429:  # noqa: PLR2004 - an HTTP status
+    if status != TOO_MANY:
         return asked
     milliseconds = _number(headers.get("X-Rate-Limit-Time-Reset-Ms"))
     if milliseconds is None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import attrs
 
 from bcshopper._quota.budget import NO_ACCIDENT
-from bcshopper._quota.headers import QuotaSnapshot
+from bcshopper._quota.headers import TOO_MANY, QuotaSnapshot
 from bcshopper._quota.policy import QuotaPolicy
 
 MARGIN = 0.25
@@ -20,7 +20,6 @@ _COARSEST = 1.0  # seconds; some announce a window's end in whole ones, and so u
 _LONGEST_MARGIN = 2.5  # seconds; an end announced earlier than that was not meant as one
 _LONGEST_BACKOFF = 30.0  # seconds of a pause of ours
 _CEILING_LIFTED = 32.0  # requests in flight; who gets so far is under no load any more
-TOO_MANY = 429
 OVERLOADED = frozenset({TOO_MANY, 503})
 """Statuses that, without a quota that is spent, tell of a platform under load."""
 

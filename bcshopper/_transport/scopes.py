@@ -15,11 +15,11 @@ CLOSED = "the session is closed; open a new one"
 class Scopes:
     """The cancel scopes of a session, with one timer between them.
 
-    `asyncio.timeout` does the same for one scope. A request has three of them, though hardly ever
-    one that passes, and their timers and coroutines would be most of what a request costs here.
+    `asyncio.timeout` does the same for one scope, with a timer and two coroutines of its own. Each
+    request has two scopes, which hardly ever end early: it would cost more than the rest of `send`.
 
     Attributes:
-        closed: whether all scopes have ended, those to come included.
+        closed: whether all scopes were ended, for good.
     """
 
     def __init__(self) -> None:
@@ -28,10 +28,6 @@ class Scopes:
         self._left: asyncio.Event | None = None  # only a session that closes needs it
         self._timer: asyncio.TimerHandle | None = None
         self._due_at = math.inf
-
-    def scope(self, seconds: float = math.inf) -> CancelScope:
-        """A scope that ends so many seconds after it is entered."""
-        return CancelScope(self, seconds)
 
     async def aclose(self) -> None:
         """End all scopes, and wait until they have been left."""
@@ -45,14 +41,14 @@ class Scopes:
             await left.wait()
         self._set_timer(math.inf)
 
-    def entered(self, scope: CancelScope) -> None:
-        """For the scope to say."""
+    def add(self, scope: CancelScope) -> None:
+        """End this scope at its deadline, or when all are ended."""
         self._open.add(scope)
         if scope.deadline < self._due_at:
             self._set_timer(scope.deadline)
 
-    def left(self, scope: CancelScope) -> None:
-        """For the scope to say. The timer stays: it would be set again for the next one."""
+    def discard(self, scope: CancelScope) -> None:
+        """Forget a scope that was left. The timer stays: it is set again less often so."""
         self._open.discard(scope)
         if self._left is not None:
             self._left.set()
@@ -77,7 +73,7 @@ class CancelScope:
 
     Args:
         scopes: of the session.
-        seconds: how long it may take.
+        seconds: how long it may take, from its beginning on; infinity for no limit.
 
     Attributes:
         seconds: how long it may take.
@@ -87,7 +83,7 @@ class CancelScope:
 
     __slots__ = ("_cancelling", "_scopes", "_task", "deadline", "expired", "seconds")
 
-    def __init__(self, scopes: Scopes, seconds: float) -> None:
+    def __init__(self, scopes: Scopes, seconds: float = math.inf) -> None:
         self.seconds = seconds
         self.deadline = math.inf
         self.expired = False
@@ -107,13 +103,13 @@ class CancelScope:
         self._cancelling = task.cancelling()
         if self.seconds < math.inf:
             self.deadline = asyncio.get_running_loop().time() + self.seconds
-        self._scopes.entered(self)
+        self._scopes.add(self)
         return self
 
     def end_at(self, deadline: float) -> None:
         """Let it end at this time of the event loop's clock."""
         self.deadline = deadline
-        self._scopes.entered(self)
+        self._scopes.add(self)
 
     def lift(self) -> None:
         """Let it take as long as it takes."""
@@ -135,7 +131,7 @@ class CancelScope:
             TimeoutError: its deadline has passed.
             SessionClosedError: the session was closed.
         """
-        self._scopes.left(self)
+        self._scopes.discard(self)
         task, self._task = self._task, None
         if not self.expired or task is None or task.uncancel() > self._cancelling:
             return

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 
-from bcshopper._quota import QuotaGate, QuotaPolicy, QuotaSnapshot, WaitTooLongError
+from bcshopper._quota import TOO_MANY, QuotaGate, QuotaPolicy, QuotaSnapshot, WaitTooLongError
 from bcshopper._transport.convert import MalformedDocumentError
 from bcshopper._transport.http import Wire
 from bcshopper._transport.lifetime import Lifetime
@@ -167,7 +167,7 @@ class Transport:
                 f"refused to send DELETE {request.url}: without ids it deletes everything there"
             )
         call = _Call(request, read, watch)
-        gate, scope = self.life.enter(), self.life.scopes.scope()
+        gate, scope = self.life.enter(), CancelScope(self.life.scopes)
         try:
             with scope:
                 while True:
@@ -221,7 +221,7 @@ class Transport:
         delay = self._schedule(self.life.enter(), request, error, attempt, elapsed)
         if delay is None:
             return False
-        with self.life.scopes.scope():
+        with CancelScope(self.life.scopes):
             await asyncio.sleep(delay)
         return True
 
@@ -268,12 +268,10 @@ class Transport:
         call.attempt += 1
         async with self._slots:
             admitted_at = gate.admit_now(self.options.quota)
-            if admitted_at is None:
-                admitted_at = await self._wait_at(gate)
+            call.admitted_at = await self._wait_at(gate) if admitted_at is None else admitted_at
             scope.lift()
             if call.attempt == 1:
-                call.began = admitted_at
-            call.admitted_at = admitted_at
+                call.began = call.admitted_at
             started = None
             try:
                 call.watch.going_out()
@@ -282,20 +280,23 @@ class Transport:
                     self.emit(RequestSent(*self._about(call.request, call.attempt)))
                 started = loop.time()
                 reply = await self._wire.exchange(
-                    call.request, self.life.scopes.scope(self.options.timeout), attempt=call.attempt
+                    call.request,
+                    CancelScope(self.life.scopes, self.options.timeout),
+                    attempt=call.attempt,
                 )
             except BaseException as error:
-                self._leave(gate, call, failure=error)
+                gate.leave(call.admitted_at, failed=self._tells_of_trouble(error))
                 if started is not None:
                     self._tell_failure(call.request, call.attempt, loop.time() - started, error)
                 raise
             seconds = loop.time() - started
             stats.bytes_received += len(reply.body)
-            if reply.status == 429:  # noqa: PLR2004 - HTTP
+            if reply.status == TOO_MANY:
                 stats.throttled += 1
             return self._read(gate, call, reply, seconds)
 
     async def _wait_at(self, gate: QuotaGate) -> float:
+        """Wait until the gate lets a request through, and be counted meanwhile."""
         tally = self._tally
         tally.at_gate += 1
         try:
@@ -306,6 +307,7 @@ class Transport:
                 tally.all_are_through(asyncio.get_running_loop().time())
 
     def _read(self, gate: QuotaGate, call: _Call[T], reply: Reply, seconds: float) -> T:
+        """Make the result of an answer, and tell gate and events what it was."""
         failure: Exception | None = None
         try:
             return _accept(call.request, reply, call.read)
@@ -314,28 +316,18 @@ class Transport:
             raise
         finally:
             # What is in flight holds back others, so this comes before anybody is told.
-            self._leave(gate, call, reply, failure=failure)
+            gate.leave(
+                call.admitted_at,
+                reply.status,
+                reply.headers,
+                max_retry_after=self.options.retry.max_retry_after,
+                failed=failure is not None and self._tells_of_trouble(failure),
+            )
             if isinstance(failure, ResponseFormatError):
                 self._tell_failure(call.request, call.attempt, seconds, failure)
             else:
                 self._tell_answer(call.request, call.attempt, seconds, reply)
             failure = None  # whose traceback leads here
-
-    def _leave(
-        self,
-        gate: QuotaGate,
-        call: _Call[Any],
-        reply: Reply | None = None,
-        *,
-        failure: BaseException | None,
-    ) -> None:
-        gate.leave(
-            call.admitted_at,
-            None if reply is None else reply.status,
-            None if reply is None else reply.headers,
-            max_retry_after=self.options.retry.max_retry_after,
-            failed=failure is not None and self._tells_of_trouble(failure),
-        )
 
     def _tells_of_trouble(self, error: BaseException) -> bool:
         """Whether it counts for all calls to the store, and not only for one in a hurry."""
@@ -370,7 +362,7 @@ class Transport:
         return RateLimitError(
             f"{request.label} was not sent: there is room for it in the store's quota "
             f"in {wait:.1f} s, and max_wait is {self.options.quota.max_wait:g} s",
-            status=429,
+            status=TOO_MANY,
             title="the wait for quota is longer than max_wait",
             method=request.method,
             url=str(request.url),
