@@ -19,10 +19,10 @@ assumption is taken on trust.
 
 from __future__ import annotations
 
+import marshal
 from collections import deque
-from collections.abc import AsyncGenerator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
-from itertools import repeat
 from typing import Any, Generic
 
 import attrs
@@ -32,14 +32,15 @@ from bcshopper._listing.pages import Pages, RowT
 from bcshopper._listing.walk import NoteDrift, read_ahead
 from bcshopper._models import Page
 
-_ID_BYTES = 16  # of a UUID
+_NO_REFERENCES = 2  # version of marshal's format; newer ones look for objects that come twice
 
 
 class Seen:
-    """The rows that were yielded: 16 bytes each, and a set of them only once it is needed.
+    """The rows that were yielded: 23 bytes each, and a set of them only once it is needed.
 
     While all goes well, a row can come twice only from pages that were under way together, so
-    that the newest pages are all that has to be compared.
+    that the newest pages are all that has to be compared. Of what packs numbers of 128 bits,
+    marshal is the fastest by half.
 
     Attributes:
         count: how many there are.
@@ -55,12 +56,14 @@ class Seen:
 
     def recall(self) -> None:
         """From now on, compare with everything."""
-        self._all = set(self._archived())
+        self._all = set().union(*map(marshal.loads, self._archive))
 
     def take_new(self, rows: tuple[RowT, ...]) -> tuple[RowT, ...]:
         """Those of a page that were not seen before; they are now."""
         ids = {row.id.int for row in rows}
-        ids -= self._recent if self._all is None else self._all
+        before = self._recent if self._all is None else self._all
+        if not before.isdisjoint(ids):
+            ids -= before
         self.count += len(ids)
         if self._all is None:
             self._keep(ids)
@@ -71,16 +74,11 @@ class Seen:
         return tuple({row.id.int: row for row in rows if row.id.int in ids}.values())
 
     def _keep(self, ids: set[int]) -> None:
-        self._archive.append(b"".join(map(int.to_bytes, ids, repeat(_ID_BYTES))))
+        self._archive.append(marshal.dumps((*ids,), _NO_REFERENCES))
         self._recent |= ids
         self._newest.append(ids)
         if len(self._newest) > self._together:
             self._recent -= self._newest.popleft()
-
-    def _archived(self) -> Iterator[int]:
-        for page in self._archive:
-            for start in range(0, len(page), _ID_BYTES):
-                yield int.from_bytes(page[start : start + _ID_BYTES])
 
 
 class ConsistentWalk(Generic[RowT]):
@@ -183,7 +181,8 @@ class ConsistentWalk(Generic[RowT]):
         # Further to the front, it counts only if `last` is there in the end, and then it is before.
         if page.number == last.number - 1 and (position := _position(last, page)) is not None:
             items = items[: position - _offset(page)]
-        return attrs.evolve(page, items=self._seen.take_new(items))
+        new = self._seen.take_new(items)
+        return page if new is page.items else attrs.evolve(page, items=new)
 
     async def _is_there(self, last: Page[RowT]) -> bool:
         """Whether the last row is on its page or the one before it, so that it was all along."""
