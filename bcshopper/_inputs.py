@@ -202,7 +202,10 @@ async def collect(ids: AnyIterable[Any], parse: Callable[[Any], T]) -> list[T]:
     Raises:
         InvalidInputError: one id is bad; it is named.
     """
-    return list(dict.fromkeys([parse(value) async for value in iterate(ids)]))
+    source = iterate(ids)
+    if isinstance(source, _Lifted):
+        return list(dict.fromkeys(map(parse, source.values)))
+    return list(dict.fromkeys([parse(value) async for value in source]))
 
 
 async def in_groups(ids: AnyIterable[T], size: int) -> AsyncGenerator[list[T]]:

@@ -41,8 +41,8 @@ class Status(Enum):
     """Not sent, or turned away for a reason that is no id's own; nothing was changed."""
 
 
-GOOD = frozenset({Status.CREATED, Status.EXISTS, Status.DELETED, Status.ADDED, Status.REMOVED})
-"""What is as the call promises."""
+GOOD = (Status.CREATED, Status.EXISTS, Status.DELETED, Status.ADDED, Status.REMOVED)
+"""What is as the call promises. No set: the hash of an enum is made in Python."""
 
 
 @attrs.frozen

@@ -174,6 +174,10 @@ class Batch(Generic[ItemT]):
         room = asyncio.Semaphore(self._width)
         done: asyncio.Queue[asyncio.Task[None]] = asyncio.Queue()
 
+        def end(ledger: Ledger[ItemT], worker: asyncio.Task[None]) -> None:
+            self._tell(ledger)
+            done.put_nowait(worker)
+
         async def feed() -> None:
             # One task for the whole source: it may hold a timeout or a task group open.
             while True:
@@ -183,8 +187,7 @@ class Batch(Generic[ItemT]):
                     return
                 worker = self.transport.life.spawn(self._work(ledger))
                 self._workers[worker] = ledger
-                worker.add_done_callback(functools.partial(self._tell, ledger))
-                worker.add_done_callback(done.put_nowait)
+                worker.add_done_callback(functools.partial(end, ledger))
 
         feeder = self._feeder = asyncio.create_task(feed())
         feeder.add_done_callback(done.put_nowait)
@@ -218,10 +221,10 @@ class Batch(Generic[ItemT]):
             if isinstance(error, FATAL):
                 self._stop(error)
 
-    def _tell(self, ledger: Ledger[ItemT], _: object = None) -> None:
-        self.transport.emit(
-            ChunkDone(self._verb, tuple(ledger.outcomes(self.fatal)), self.transport.store)
-        )
+    def _tell(self, ledger: Ledger[ItemT]) -> None:
+        if self.transport.is_watched:
+            outcomes = tuple(ledger.outcomes(self.fatal))
+            self.transport.emit(ChunkDone(self._verb, outcomes, self.transport.store))
 
     def _stop(self, error: BCShopperError) -> None:
         """Let what is in flight end, and nothing else go out or wait."""

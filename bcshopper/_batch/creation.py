@@ -250,6 +250,8 @@ class _Creation(Generic[ItemT]):
                 continue
             for item, row in verdict.created.items():
                 self._ledger.settle(item, self._creates.done, profile_id=row.id, profile=row)
+            if len(verdict.created) == len(todo):
+                return None
             self._ledger.without_effect([*verdict.refused, *verdict.silent])
             for refusal in verdict.refused.values():
                 if isinstance(refusal, AuthenticationError | PermissionDeniedError):
@@ -275,7 +277,7 @@ class _Creation(Generic[ItemT]):
             if self._began is None:
                 self._began = asyncio.get_running_loop().time()
 
-        return attrs.evolve(watch, going_out=going_out)
+        return Watch(going_out, watch.failed)
 
     def _reject(self, item: ItemT, error: APIError) -> None:
         self._ledger.refused([item], error)
