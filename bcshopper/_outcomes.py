@@ -40,9 +40,11 @@ class Status(Enum):
     NOT_SENT = "not_sent"
     """Not sent, or turned away for a reason that is no id's own; nothing was changed."""
 
+    __hash__ = object.__hash__  # enum's own is made in Python, and there is one for each id
 
-GOOD = (Status.CREATED, Status.EXISTS, Status.DELETED, Status.ADDED, Status.REMOVED)
-"""What is as the call promises. No set: the hash of an enum is made in Python."""
+
+GOOD = frozenset({Status.CREATED, Status.EXISTS, Status.DELETED, Status.ADDED, Status.REMOVED})
+"""What is as the call promises."""
 
 
 @attrs.frozen

@@ -252,22 +252,35 @@ class _Creation(Generic[ItemT]):
                 self._ledger.settle(item, self._creates.done, profile_id=row.id, profile=row)
             if len(verdict.created) == len(todo):
                 return None
-            self._ledger.without_effect([*verdict.refused, *verdict.silent])
-            for refusal in verdict.refused.values():
-                if isinstance(refusal, AuthenticationError | PermissionDeniedError):
-                    raise refusal  # which is about no item
-            doubtful = {**verdict.doubtful, **await self._settle_refused(verdict.refused)}
-            rest: Sequence[ItemT] = self._ledger.unsettled(verdict.silent)
-            if verdict.refusal is not None and rest:
-                outcome = await self._explain_refusal(rest, verdict.refusal)
-                if isinstance(outcome, Refusal):
-                    return outcome
-                doubtful.update(outcome)
-                rest = [i for i in self._ledger.unsettled(rest) if i not in outcome]
-            if doubtful:
-                rest = [*await self._recover(request, doubtful), *self._ledger.unsettled(rest)]
+            rest = await self._go_on(request, verdict)
+            if isinstance(rest, Refusal):
+                return rest
             todo = rest
         return None
+
+    async def _go_on(
+        self, request: Request, verdict: Verdict[ItemT]
+    ) -> Sequence[ItemT] | Refusal[ItemT]:
+        """After an answer that does not create all: settle what can be.
+
+        Returns:
+            Those that may be resent. Or the refusal, if nothing explains it.
+        """
+        self._ledger.without_effect([*verdict.refused, *verdict.silent])
+        for refusal in verdict.refused.values():
+            if isinstance(refusal, AuthenticationError | PermissionDeniedError):
+                raise refusal  # which is about no item
+        doubtful = {**verdict.doubtful, **await self._settle_refused(verdict.refused)}
+        rest: Sequence[ItemT] = self._ledger.unsettled(verdict.silent)
+        if verdict.refusal is not None and rest:
+            outcome = await self._explain_refusal(rest, verdict.refusal)
+            if isinstance(outcome, Refusal):
+                return outcome
+            doubtful.update(outcome)
+            rest = [i for i in self._ledger.unsettled(rest) if i not in outcome]
+        if doubtful:
+            rest = [*await self._recover(request, doubtful), *self._ledger.unsettled(rest)]
+        return rest
 
     def _watch(self, items: Sequence[ItemT]) -> Watch:
         watch = self._batch.watch(self._ledger, items)

@@ -61,7 +61,7 @@ def show(file: Path, *, failed: bool) -> None:
         if job is None:
             raise click.UsageError(f"{file} is no journal of a job")
         if failed:
-            for outcome in book.outcomes(set(Status).difference(GOOD)):
+            for outcome in book.outcomes(set(Status) - GOOD):
                 click.echo(outcome.item)
             return
         total, counts = book.total, book.counts()

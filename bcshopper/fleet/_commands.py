@@ -193,7 +193,7 @@ def status(*, job: str | None, watch: bool, database: str | None, output: _outpu
 @_options.prints
 def outcomes(*, job: str, failed: bool, database: str | None, output: _output.Output) -> None:
     """Print what became of a job's ids."""
-    wanted = frozenset(Status).difference(GOOD if failed else ())
+    wanted = frozenset(Status) - GOOD if failed else frozenset(Status)
 
     async def write(rows: _output.Rows) -> None:
         async for outcome in library.outcomes(job, wanted, database=database):
