@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 from bcshopper import errors
 from bcshopper._listing import Paginator
 from bcshopper._models import Customer, Page, Pagination, Segment, ShopperProfile
-from bcshopper._outcomes import BatchReport, Outcome, Status, SyncPlan, SyncReport
 from bcshopper._profiles import ShopperProfiles
 from bcshopper._quota import QuotaPolicy, QuotaSnapshot
 from bcshopper._session import Session
@@ -29,7 +28,9 @@ from bcshopper._version import __version__
 from bcshopper.errors import *  # noqa: F403 - every one of them is public here, too
 
 if TYPE_CHECKING:
+    from bcshopper import events as events
     from bcshopper._customers.resource import Customers
+    from bcshopper._outcomes import BatchReport, Outcome, Status, SyncPlan, SyncReport
     from bcshopper._profiles.coalescer import Coalescer
     from bcshopper._segments import SegmentMembers, Segments
 
@@ -63,15 +64,20 @@ __all__ += errors.__all__
 _LATE = {
     "Coalescer": "bcshopper._profiles.coalescer",
     "Customers": "bcshopper._customers.resource",
+    **dict.fromkeys(
+        ("BatchReport", "Outcome", "Status", "SyncPlan", "SyncReport"), "bcshopper._outcomes"
+    ),
     "SegmentMembers": "bcshopper._segments",
     "Segments": "bcshopper._segments",
+    "events": "bcshopper.events",
 }
 
 
 def __getattr__(name: str) -> object:
     if name not in _LATE:
         raise AttributeError(f"module 'bcshopper' has no attribute {name!r}", name=name)
-    thing: object = getattr(import_module(_LATE[name]), name)
+    module = import_module(_LATE[name])
+    thing: object = getattr(module, name, module)  # `events` is a module itself
     globals()[name] = thing
     return thing
 

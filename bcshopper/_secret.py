@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import re
 from itertools import groupby
 from typing import NoReturn
@@ -98,11 +97,13 @@ def _read(text: str) -> str:
 
 
 def _character(escape: re.Match[str]) -> str:
-    code = escape[1] or escape[2]
-    if code:
-        character = chr(int(code, 16))
+    if escape[3]:
+        from html import unescape  # noqa: PLC0415 - a table of all entities, which few texts need
+
+        character = unescape(escape[3])[:1]
     else:
-        character = html.unescape(escape[3])[:1] if escape[3] else escape[4]
+        code = escape[1] or escape[2]
+        character = chr(int(code, 16)) if code else escape[4]
     return "" if character == "\\" else character  # nobody can tell how often it was escaped
 
 

@@ -20,11 +20,11 @@ from bcshopper._quota import QuotaPolicy, QuotaSnapshot, check_shared
 from bcshopper._secret import Secret
 from bcshopper._transport import Options, RetryPolicy, SessionStats, Transport, Wire
 from bcshopper.errors import InvalidInputError
-from bcshopper.events import Event
 
 if TYPE_CHECKING:
     from bcshopper._customers.resource import Customers
     from bcshopper._segments import Segments
+    from bcshopper.events import Event
 
 DEFAULT_BASE_URL = "https://api.bigcommerce.com"
 

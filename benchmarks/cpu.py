@@ -19,7 +19,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from bcshopper import Session
-from bcshopper._batch import MAX_PER_WRITE
+from bcshopper._transport import MAX_PER_WRITE
 from benchmarks.clock import Step, fastest, seconds_of
 from benchmarks.figures import Figure, Skipped
 from benchmarks.processes import nginx, nginx_program, server

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from uuid import UUID
 
 from bcshopper import Session
-from bcshopper._batch import MAX_PER_WRITE
+from bcshopper._transport import MAX_PER_WRITE
 from benchmarks.clock import seconds_of
 from benchmarks.figures import Figure, Skipped
 from benchmarks.memory import HAS_STATM, MEBIBYTE, resident

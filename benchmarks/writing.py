@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from uuid import UUID
 
 from bcshopper import Session
-from bcshopper._batch import MAX_PER_WRITE
+from bcshopper._transport import MAX_PER_WRITE
 from benchmarks.clock import seconds_of
 from benchmarks.figures import Figure
 from benchmarks.processes import server

@@ -27,9 +27,6 @@ from bcshopper.events import ChunkDone
 
 ItemT = TypeVar("ItemT")
 
-MAX_PER_WRITE = 50
-"""Items per POST and ids per DELETE that the API takes."""
-
 _BREATH = 1000  # ids read without a pause, after which other tasks get a turn
 
 FATAL = (

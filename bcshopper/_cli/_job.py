@@ -13,7 +13,6 @@ from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
 import attrs
 import click
 
-from bcshopper._batch import MAX_PER_WRITE
 from bcshopper._cli._files import check_distinct
 from bcshopper._cli._input import Ids
 from bcshopper._cli._journal import Job, Journal
@@ -29,7 +28,7 @@ from bcshopper._cli._summary import Summary
 from bcshopper._cli._terminal import Terminal, say
 from bcshopper._outcomes import Outcome, Status
 from bcshopper._session import Session
-from bcshopper._transport import Request, SessionStats
+from bcshopper._transport import MAX_PER_WRITE, Request, SessionStats
 from bcshopper.errors import BCShopperError
 from bcshopper.events import ChunkDone, Event
 

@@ -13,7 +13,6 @@ from uuid import UUID
 
 import click
 
-from bcshopper._batch import MAX_PER_WRITE
 from bcshopper._cli import _options as options
 from bcshopper._cli._input import Ids
 from bcshopper._cli._job import Change, chunks, make_sure, write
@@ -33,7 +32,7 @@ from bcshopper._listing import MAX_LIMIT
 from bcshopper._outcomes import Outcome, Status
 from bcshopper._profiles import ProfileRequests, ShopperProfiles
 from bcshopper._session import Session
-from bcshopper._transport import Effect, Request, effect_of
+from bcshopper._transport import MAX_PER_WRITE, Effect, Request, effect_of
 from bcshopper.errors import BCShopperError
 
 

@@ -11,7 +11,6 @@ from uuid import UUID
 import attrs
 import click
 
-from bcshopper._batch import MAX_PER_WRITE
 from bcshopper._cli import _options as options
 from bcshopper._cli._input import Ids
 from bcshopper._cli._job import Change, Verb, make_sure, say_plan, say_time, write
@@ -29,6 +28,7 @@ from bcshopper._models import Segment
 from bcshopper._outcomes import BatchReport, Outcome, Status, SyncPlan
 from bcshopper._segments import is_too_many, run_of_sync
 from bcshopper._session import Session
+from bcshopper._transport import MAX_PER_WRITE
 from bcshopper.errors import (
     AuthenticationError,
     BCShopperError,

@@ -24,9 +24,9 @@ from uuid import UUID
 
 import attrs
 
-from bcshopper._batch import MAX_PER_WRITE
 from bcshopper._listing import MAX_LIMIT
 from bcshopper._outcomes import Outcome, Status
+from bcshopper._transport import MAX_PER_WRITE
 from bcshopper.errors import ResponseFormatError
 
 ItemT = TypeVar("ItemT")

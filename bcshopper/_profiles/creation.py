@@ -6,11 +6,12 @@ from collections.abc import Callable
 
 import attrs
 
-from bcshopper._batch import MAX_PER_WRITE, Batch, Created, Creates
+from bcshopper._batch import Batch, Created, Creates
 from bcshopper._customers import Lookup
 from bcshopper._inputs import customer_id
 from bcshopper._models import ShopperProfile
 from bcshopper._profiles.wire import ProfileRequests
+from bcshopper._transport import MAX_PER_WRITE
 
 
 @attrs.frozen

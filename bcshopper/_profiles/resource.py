@@ -10,8 +10,6 @@ from uuid import UUID
 
 from yarl import URL
 
-from bcshopper._batch import Batch, Deletes, IsThere
-from bcshopper._customers import CustomerRequests, Lookup
 from bcshopper._inputs import (
     AnyIterable,
     check_count,
@@ -30,14 +28,17 @@ from bcshopper._listing import (
     read_list,
 )
 from bcshopper._models import Page, Segment, ShopperProfile
-from bcshopper._outcomes import BatchReport, Outcome
-from bcshopper._profiles.creation import ProfileCreation
 from bcshopper._profiles.wire import ProfileRequests
 from bcshopper._transport import Reply, Transport, Watch, read_no_body
 from bcshopper.errors import InvalidInputError
 
+# What writes is imported when it is first used: who only reads needs none of it.
 if TYPE_CHECKING:
+    from bcshopper._batch import Batch
+    from bcshopper._customers import Lookup
+    from bcshopper._outcomes import BatchReport, Outcome
     from bcshopper._profiles.coalescer import Coalescer
+    from bcshopper._profiles.creation import ProfileCreation
 
 _LONGEST = 24 * 3600.0  # seconds; longer waits than a day are mistakes
 _Profiles = ListDocument[ShopperProfile]
@@ -51,10 +52,9 @@ class ShopperProfiles:
 
     def __init__(self, transport: Transport, root: URL, store_hash: str) -> None:
         self._transport = transport
+        self._root = root
         self._requests = ProfileRequests(root)
-        self._lookup = Lookup(transport, CustomerRequests(root))
         self._store_hash = store_hash
-        self._creation = ProfileCreation(self._requests, self._lookup)
 
     def list(
         self,
@@ -275,7 +275,21 @@ class ShopperProfiles:
     def _pages(self, limit: int) -> Pages[ShopperProfile]:
         return Pages(self._transport, self._requests.page, _Profiles, limit)
 
+    @functools.cached_property
+    def _lookup(self) -> Lookup:
+        from bcshopper._customers import CustomerRequests, Lookup  # noqa: PLC0415
+
+        return Lookup(self._transport, CustomerRequests(self._root))
+
+    @functools.cached_property
+    def _creation(self) -> ProfileCreation:
+        from bcshopper._profiles.creation import ProfileCreation  # noqa: PLC0415
+
+        return ProfileCreation(self._requests, self._lookup)
+
     def _deletion(self, on_send: Callable[[], None] = lambda: None) -> Batch[UUID]:
+        from bcshopper._batch import Batch, Deletes, IsThere  # noqa: PLC0415
+
         return Batch(
             "delete",
             self._transport,

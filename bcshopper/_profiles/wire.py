@@ -12,9 +12,8 @@ from uuid import UUID
 import attrs
 from yarl import URL
 
-from bcshopper._batch import MAX_PER_WRITE
 from bcshopper._listing import page_of
-from bcshopper._transport import Request, count_fitting, post, with_ids
+from bcshopper._transport import MAX_PER_WRITE, Request, count_fitting, post, with_ids
 
 
 @attrs.frozen

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from functools import partial
 from typing import TypeAlias
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from bcshopper._quota.gate import QuotaGate
-from bcshopper._quota.leased import LeasedQuota
-from bcshopper._quota.leasing_gate import LeasingGate
 from bcshopper._quota.local import LocalQuota
 from bcshopper._quota.policy import QuotaPolicy
 from bcshopper.errors import InvalidInputError
@@ -58,7 +55,12 @@ def check_shared(url: str) -> None:
 def _new_gate(store: tuple[str, str], policy: QuotaPolicy) -> QuotaGate:
     if policy.shared is None:
         return QuotaGate(LocalQuota())
-    from bcshopper._quota.redis import QuotaStore  # noqa: PLC0415 - only who shares needs the extra
+    # Only who shares needs these, and the extra.
+    import secrets  # noqa: PLC0415
+
+    from bcshopper._quota.leased import LeasedQuota  # noqa: PLC0415
+    from bcshopper._quota.leasing_gate import LeasingGate  # noqa: PLC0415
+    from bcshopper._quota.redis import QuotaStore  # noqa: PLC0415
 
     member = secrets.token_hex(8)
     leased = LeasedQuota(policy.share, policy.max_concurrent)

@@ -17,7 +17,7 @@ from bcshopper._inputs import segment_id as parse_segment_id
 from bcshopper._listing import MAX_LIMIT, ListDocument, Pages, Paginator, paginate, read_list
 from bcshopper._models import Page, Segment
 from bcshopper._outcomes import BatchReport
-from bcshopper._profiles import ProfileCreation, ProfileRequests
+from bcshopper._profiles import ProfileRequests
 from bcshopper._segments.members import SegmentMembers
 from bcshopper._segments.verbs import MemberVerbs
 from bcshopper._segments.wire import MemberRequests, SegmentRequests, read_written
@@ -60,6 +60,8 @@ class Segments:
     """
 
     def __init__(self, transport: Transport, root: URL, store_hash: str) -> None:
+        from bcshopper._profiles.creation import ProfileCreation  # noqa: PLC0415 - late in its own room, too
+
         self._transport = transport
         self._requests = SegmentRequests(root)
         self._lookup = Lookup(transport, CustomerRequests(root))

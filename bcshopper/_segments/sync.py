@@ -8,7 +8,6 @@ from contextlib import aclosing
 from itertools import islice, repeat
 from typing import Any
 
-from bcshopper._batch import MAX_PER_WRITE
 from bcshopper._inputs import AnyIterable, customer_ids, in_groups
 from bcshopper._listing import MAX_LIMIT, ListDocument, paginate
 from bcshopper._outcomes import Outcome, Status, SyncPlan
@@ -16,6 +15,7 @@ from bcshopper._segments.changes import Changes
 from bcshopper._segments.people import People, Roll, is_too_many, plan_of
 from bcshopper._segments.verbs import MemberVerbs
 from bcshopper._segments.wire import MemberRow
+from bcshopper._transport import MAX_PER_WRITE
 from bcshopper.errors import BCShopperError, TooManyRemovalsError
 
 _BREATH = 1000  # customers handled without a pause, after which other tasks get a turn

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
 
 import attrs
 
-from bcshopper._batch import MAX_PER_WRITE, Batch, Created, Creates, Deletes, IsThere
+from bcshopper._batch import Batch, Created, Creates, Deletes, IsThere
 from bcshopper._customers import Lookup
 from bcshopper._inputs import profile_id
 from bcshopper._listing import ListDocument, Pages, Row
 from bcshopper._models import Segment, ShopperProfile
 from bcshopper._outcomes import Status
-from bcshopper._profiles import ProfileCreation
 from bcshopper._segments.wire import MemberRequests, read_wanted
-from bcshopper._transport import UNWATCHED, Transport, Watch
+from bcshopper._transport import MAX_PER_WRITE, UNWATCHED, Transport, Watch
+
+if TYPE_CHECKING:
+    from bcshopper._profiles.creation import ProfileCreation
 
 RowT = TypeVar("RowT", bound=Row)
 

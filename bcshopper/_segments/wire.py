@@ -12,10 +12,11 @@ from uuid import UUID
 import attrs
 from yarl import URL
 
-from bcshopper._batch import MAX_PER_WRITE, Created
+from bcshopper._batch import Created
 from bcshopper._listing import ListDocument, page_of, read_list
 from bcshopper._models import DISTINCT, CustomerId, Segment
 from bcshopper._transport import (
+    MAX_PER_WRITE,
     MalformedDocumentError,
     Reply,
     Request,

@@ -1,9 +1,11 @@
 """The only way to the network: requests, answers, and what is tried again."""
 
-from bcshopper._transport.convert import MalformedDocumentError, converter
+from bcshopper._transport.convert import converter
 from bcshopper._transport.http import Wire, open_pool
 from bcshopper._transport.messages import (
+    MAX_PER_WRITE,
     UNWATCHED,
+    MalformedDocumentError,
     Reply,
     Request,
     Watch,

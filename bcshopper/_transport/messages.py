@@ -11,19 +11,29 @@ import attrs
 import msgspec
 from yarl import URL
 
-from bcshopper._transport.convert import MalformedDocumentError
 from bcshopper.errors import BCShopperError
 
 T = TypeVar("T")
 
 MAX_URL = 2048
 """Characters of a URL, counted percent-encoded, that are safe to send."""
+MAX_PER_WRITE = 50
+"""Items per POST and ids per DELETE that the API takes."""
 
 _COMMA = len("%2C")
 _COLON_GROWS = len("%3A") - len(":")  # yarl leaves the colon of `id:in` as it is
 _LABEL_URL = 150  # characters; fifty ids in every log line would help nobody
 _ID = re.compile(r"\d")  # every id has a digit, and no resource's name has
 _REFUSALS = frozenset({400, 409, 413, 422})
+
+
+class MalformedDocumentError(Exception):
+    """A body that is not the document it should be."""
+
+    def __init__(self, reason: str, field: str = "$") -> None:
+        super().__init__(reason, field)
+        self.reason = reason
+        self.field = field
 
 
 @attrs.frozen

@@ -7,15 +7,14 @@ import copy
 import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import attrs
 
 from bcshopper._quota import TOO_MANY, QuotaGate, QuotaPolicy, QuotaSnapshot, WaitTooLongError
-from bcshopper._transport.convert import MalformedDocumentError
 from bcshopper._transport.http import Wire
 from bcshopper._transport.lifetime import Lifetime
-from bcshopper._transport.messages import UNWATCHED, Reply, Request, Watch
+from bcshopper._transport.messages import UNWATCHED, MalformedDocumentError, Reply, Request, Watch
 from bcshopper._transport.problems import api_error, malformed
 from bcshopper._transport.retry import Effect, RetryPolicy, effect_of, tells_of_trouble
 from bcshopper._transport.scopes import CancelScope
@@ -29,15 +28,9 @@ from bcshopper.errors import (
     ResponseFormatError,
     TransportError,
 )
-from bcshopper.events import (
-    Event,
-    QuotaWait,
-    RequestFailed,
-    RequestGivenUp,
-    RequestSent,
-    ResponseReceived,
-    RetryScheduled,
-)
+
+if TYPE_CHECKING:
+    from bcshopper.events import Event
 
 T = TypeVar("T")
 
@@ -119,7 +112,11 @@ class Transport:
         self._wire = wire
         self._slots = asyncio.Semaphore(concurrency)
         self.options = options
-        self._on_event = on_event
+        self._reporter = None
+        if on_event is not None:
+            from bcshopper._transport.reporter import Reporter  # noqa: PLC0415 - for those who use it
+
+            self._reporter = Reporter(on_event, self.store)
         self._tally = Tally()
 
     def with_options(self, options: Options) -> Transport:
@@ -139,7 +136,7 @@ class Transport:
     @property
     def is_watched(self) -> bool:
         """Whether anybody is told of events."""
-        return self._on_event is not None
+        return self._reporter is not None
 
     def shows_api_down(self, error: BCShopperError) -> bool:
         """Whether this is one more failure of an API of which nothing has succeeded for a while."""
@@ -246,21 +243,14 @@ class Transport:
                 "store": self.store, "route": request.route, "attempt": attempt, "delay": delay,
             },
         )  # fmt: skip
-        if self.is_watched:
-            about = self._about(request, attempt)
-            self.emit(RetryScheduled(*about, delay, str(error), type(error).__name__))
+        if self._reporter is not None:
+            self._reporter.retrying(request, attempt, delay, error)
         return delay
 
     def emit(self, event: Event) -> None:
         """Tell the session's `on_event`, whose own failures harm nobody else."""
-        if self._on_event is None:
-            return
-        try:
-            self._on_event(event)
-        except (KeyboardInterrupt, SystemExit):
-            raise
-        except BaseException:  # noqa: BLE001 - a CancelledError, too, is not the caller's
-            _log.exception("on_event raised for %r", event)
+        if self._reporter is not None:
+            self._reporter.emit(event)
 
     async def _attempt(self, gate: QuotaGate, call: _Call[T], scope: CancelScope) -> T:
         """Wait for a turn, send the request once, and read its answer."""
@@ -276,8 +266,8 @@ class Transport:
             try:
                 call.watch.going_out()
                 stats.requests += 1
-                if self.is_watched:
-                    self.emit(RequestSent(*self._about(call.request, call.attempt)))
+                if self._reporter is not None:
+                    self._reporter.sent(call.request, call.attempt)
                 started = loop.time()
                 reply = await self._wire.exchange(
                     call.request,
@@ -286,8 +276,9 @@ class Transport:
                 )
             except BaseException as error:
                 gate.leave(call.admitted_at, failed=self._tells_of_trouble(error))
-                if started is not None:
-                    self._tell_failure(call.request, call.attempt, loop.time() - started, error)
+                if started is not None and self._reporter is not None:
+                    seconds = loop.time() - started
+                    self._reporter.failed(call.request, call.attempt, seconds, error)
                 raise
             seconds = loop.time() - started
             stats.bytes_received += len(reply.body)
@@ -323,40 +314,18 @@ class Transport:
                 max_retry_after=self.options.retry.max_retry_after,
                 failed=failure is not None and self._tells_of_trouble(failure),
             )
-            if isinstance(failure, ResponseFormatError):
-                self._tell_failure(call.request, call.attempt, seconds, failure)
+            if self._reporter is None:
+                pass
+            elif isinstance(failure, ResponseFormatError):
+                self._reporter.failed(call.request, call.attempt, seconds, failure)
             else:
-                self._tell_answer(call.request, call.attempt, seconds, reply)
+                self._reporter.answered(call.request, call.attempt, seconds, reply, self.quota)
             failure = None  # whose traceback leads here
 
     def _tells_of_trouble(self, error: BaseException) -> bool:
         """Whether it counts for all calls to the store, and not only for one in a hurry."""
         in_a_hurry = isinstance(error, RequestTimeoutError) and self.options.timeout < _IN_A_HURRY
         return tells_of_trouble(error) and not in_a_hurry
-
-    def _about(self, request: Request, attempt: int) -> tuple[str, str, int, str, str]:
-        return request.method, str(request.url), attempt, request.route, self.store
-
-    def _tell_answer(self, request: Request, attempt: int, seconds: float, reply: Reply) -> None:
-        if not self.is_watched:
-            return
-        quota = self.quota
-        left, limit = (None, None) if quota is None else (quota.remaining, quota.limit)
-        about = self._about(request, attempt)
-        self.emit(ResponseReceived(*about, reply.status, seconds, len(reply.body), left, limit))
-
-    def _tell_failure(
-        self, request: Request, attempt: int, seconds: float, error: BaseException
-    ) -> None:
-        if not self.is_watched:
-            return
-        about = self._about(request, attempt)
-        if not isinstance(error, BCShopperError):
-            self.emit(RequestGivenUp(*about, seconds))
-            return
-        status = error.status if isinstance(error, ResponseFormatError) else None
-        sent = error.sent if isinstance(error, TransportError) else status is not None
-        self.emit(RequestFailed(*about, type(error).__name__, status, sent, seconds))
 
     def _not_sent(self, request: Request, wait: float) -> RateLimitError:
         return RateLimitError(
@@ -379,7 +348,8 @@ class Transport:
                 "waiting %.1f s for quota, until %s: %s", seconds, f"{opens:%X}", reason,
                 extra={"store": self.store, "delay": seconds},
             )  # fmt: skip
-            self.emit(QuotaWait(seconds, reason, news, self.store))
+            if self._reporter is not None:
+                self._reporter.waiting(seconds, reason, news)
 
 
 def _accept(request: Request, reply: Reply, read: Callable[[Reply], T]) -> T:

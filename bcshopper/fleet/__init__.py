@@ -24,7 +24,6 @@ except ModuleNotFoundError as _error:
 
 import attrs
 
-from bcshopper._batch import MAX_PER_WRITE
 from bcshopper._inputs import (
     AnyIterable,
     check_number,
@@ -35,6 +34,7 @@ from bcshopper._inputs import (
     shown,
 )
 from bcshopper._outcomes import GOOD, Outcome, Status
+from bcshopper._transport import MAX_PER_WRITE
 from bcshopper.errors import InvalidInputError
 from bcshopper.fleet._rows import Job, Rows
 from bcshopper.fleet._stores import OpenSession
