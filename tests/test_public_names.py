@@ -67,12 +67,21 @@ def test_every_public_class_and_method_has_a_docstring(module):
 
 
 def test_what_is_rarely_used_is_imported_late():
-    """Whoever opens a session does not pay for segments, the coalescer and consistent walks."""
+    """Whoever opens a session does not pay for what writes, walks consistently, or is told."""
     code = "import sys, bcshopper; bcshopper.Session; print(*sys.modules)"
     loaded = subprocess.check_output([sys.executable, "-c", code], text=True).split()
-    rare = {"_segments", "_listing.consistent", "_profiles.coalescer", "_customers.cursor"}
+    rare = {
+        "_batch", "_customers", "_listing.consistent", "_outcomes", "_profiles.coalescer",
+        "_profiles.creation", "_quota.leased", "_segments", "_transport.structure", "events",
+    }  # fmt: skip
     assert "bcshopper._session" in loaded
-    assert {f"bcshopper.{name}" for name in rare}.isdisjoint(loaded)
+    assert {"cattrs", *(f"bcshopper.{name}" for name in rare)}.isdisjoint(loaded)
+
+
+def test_the_events_are_there_without_an_import_of_their_own():
+    """As the errors are: `bcshopper.events.QuotaWait` beside `bcshopper.errors.APIError`."""
+    code = "import bcshopper; print(bcshopper.events.QuotaWait.__name__)"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "QuotaWait\n"
 
 
 @pytest.mark.parametrize("name", bcshopper.__all__)
