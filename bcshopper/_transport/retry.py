@@ -11,6 +11,7 @@ import attrs
 from attrs.validators import optional
 
 from bcshopper._inputs import a_count, a_number, shown
+from bcshopper._quota import OVERLOADED, TOO_MANY
 from bcshopper.errors import (
     APIError,
     BCShopperError,
@@ -20,11 +21,10 @@ from bcshopper.errors import (
     TransportError,
 )
 
-_ASK_TO_WAIT = frozenset({429, 503})
 _STATUSES = range(100, 600)
 # 408, 423 and 425 can come from what stands before the server, which may still be at work.
 _NO_REFUSALS = frozenset({408, 423, 425})
-_PASSING = frozenset({*_NO_REFUSALS, 429, *range(500, 600)})
+_PASSING = frozenset({*_NO_REFUSALS, TOO_MANY, *range(500, 600)})
 _WRITE_FACTOR = 2.0  # a write that failed has disturbed more: give the API longer
 
 
@@ -115,7 +115,7 @@ class RetryPolicy:
         if isinstance(error, APIError):
             # it may ask for no wait at all
             delay = max(delay, min(error.retry_after or 0.0, self.max_retry_after))
-            if error.status in _ASK_TO_WAIT and held > self.max_retry_after:
+            if error.status in OVERLOADED and held > self.max_retry_after:
                 return None
         delay = max(delay, held)
         if self.max_elapsed is not None and elapsed + delay > self.max_elapsed:

@@ -26,6 +26,7 @@ import attrs
 
 from bcshopper._inputs import (
     AnyIterable,
+    check_kind,
     check_number,
     customer_ids,
     in_groups,
@@ -239,8 +240,10 @@ async def outcomes(
         An outcome for each id that has one; its `error` has the words of the original.
 
     Raises:
-        InvalidInputError: there is no job of that name.
+        InvalidInputError: there is no job of that name, or something else than a `Status` is given.
     """
+    for status in statuses:
+        check_kind("each of statuses", status, Status)
     rows = await asyncio.to_thread(_open, database)
     try:
         found, after = await asyncio.to_thread(_find, rows, job), -1

@@ -163,6 +163,14 @@ async def test_bad_input_is_refused_and_leaves_no_job(file_database, verb, ids, 
     assert await fleet.statuses(database=file_database) == []
 
 
+@pytest.mark.parametrize("wrong", ["created", "created failed", None, 1])
+async def test_what_is_no_status_is_refused_by_its_value(file_database, wrong):
+    """Not by an attribute that it lacks."""
+    assert await submit("create", [1], database=file_database)
+    with pytest.raises(InvalidInputError, match=f"must be a Status, not .?{wrong}"):
+        await all_of("night", file_database, Status.CREATED, wrong)
+
+
 async def test_a_submission_that_fails_half_way_can_be_repeated(file_database):
     """The job does not exist until all of its ids are written."""
 
