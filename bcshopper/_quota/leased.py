@@ -188,13 +188,13 @@ class LeasedQuota(LocalQuota):
             self._grant.alone or self._left == 0 < left or self._paused_until > self._shared_pause
         )
 
-    def _budget(self, policy: QuotaPolicy) -> int:
-        budget = super()._budget(policy)
+    def _budget(self, limit: int, policy: QuotaPolicy) -> int:
+        budget = super()._budget(limit, policy)
         return max(1, budget // self._grant.busy) if self.sharing else budget
 
-    def _usable(self, policy: QuotaPolicy) -> int:
+    def _usable(self, limit: int, policy: QuotaPolicy) -> int:
         if not self.sharing:
-            return super()._usable(policy)
+            return super()._usable(limit, policy)
         return self._unused + self._grant.part if self._left else 0
 
     # -- reports and grants
@@ -339,5 +339,5 @@ class LeasedQuota(LocalQuota):
         if until <= max(now, self._paused_until):
             return
         if now >= self._paused_until:
-            self._pause(now, until - now)
+            self._halve()
         self._paused_until = self._shared_pause = until

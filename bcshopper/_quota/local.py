@@ -18,7 +18,8 @@ _PATIENCE = 10.0
 """Seconds after which a request that went alone, to see, is no longer waited for."""
 _COARSEST = 1.0  # seconds; some announce a window's end in whole ones, and so up to one too early
 _LONGEST_MARGIN = 2.5  # seconds; an end announced earlier than that was not meant as one
-_LONGEST_BACKOFF = 30.0  # seconds of a pause of ours
+_SHORTEST_BACKOFF = 1.0  # seconds of the first pause of ours; each one after it is twice as long
+_LONGEST_BACKOFF = 30.0  # ... but no longer than this
 _CEILING_LIFTED = 32.0  # requests in flight; who gets so far is under no load any more
 OVERLOADED = frozenset({TOO_MANY, 503})
 """Statuses that, without a quota that is spent, tell of a platform under load."""
@@ -64,7 +65,7 @@ class LocalQuota:
         self._probed_at = -math.inf
         self._next_slot = -math.inf
         self._paused_until = -math.inf
-        self._overloads = 0
+        self._backoff = _SHORTEST_BACKOFF
         self._failures = 0
 
     @property
@@ -76,15 +77,15 @@ class LocalQuota:
         """Seconds until a request may go: 0 for now, infinity for once an answer has come."""
         if now < self._paused_until:
             return self._paused_until - now
-        is_open = self.snapshot is not None and now < self._opens_at
+        window = self.snapshot if now < self._opens_at else None
         left = self._left // self.processes
-        if is_open and (left <= 0 or self.sent >= self._budget(policy)):
+        if window is not None and (left <= 0 or self.sent >= self._budget(window.limit, policy)):
             return self._opens_at - now
         if self._in_flight >= self._most_at_once(policy):
             return math.inf
         if self._known and self.snapshot is None:
             return 0.0
-        if not is_open:
+        if window is None:
             return max(0.0, self._probed_at + _PATIENCE - now)
         # Where other apps are at work, as many of their requests may not be counted yet either.
         if left <= self._in_flight * (2 if self._others_seen else 1):
@@ -98,10 +99,11 @@ class LocalQuota:
         paused = max(0.0, self._paused_until - now)
         if self.snapshot is None or now >= self._opens_at:
             return paused
-        missing = ahead + 1 - max(0, self._usable(policy))
+        limit = self.snapshot.limit
+        missing = ahead + 1 - max(0, self._usable(limit, policy))
         if missing <= 0:
             return paused
-        further_windows = (missing - 1) // self._budget(policy)
+        further_windows = (missing - 1) // self._budget(limit, policy)
         return max(paused, self._opens_at - now + further_windows * self.snapshot.window)
 
     def reason(self, now: float) -> str | None:
@@ -121,8 +123,8 @@ class LocalQuota:
         if not self._known or now >= self._opens_at:
             self._probed_at = now
         elif self.snapshot is not None and policy.pacing == "smooth":
-            gap = (self._resets_at - now) / (max(0, self._usable(policy)) + 1)
-            self._next_slot = max(now, self._next_slot) + max(0.0, gap)
+            gap = (self._resets_at - now) / (self._usable(self.snapshot.limit, policy) + 1)
+            self._next_slot = max(now, self._next_slot) + gap
 
     def withdrawn(self) -> None:
         """A request that was let through did not go out after all."""
@@ -182,14 +184,14 @@ class LocalQuota:
         most = max(1, policy.max_concurrent // self.processes)
         return most if self.ceiling is None else min(most, int(self.ceiling))
 
-    def _budget(self, policy: QuotaPolicy) -> int:
-        limit = 1 if self.snapshot is None else self.snapshot.limit
+    def _budget(self, limit: int, policy: QuotaPolicy) -> int:
+        """Requests that may go out in a window of so many."""
         return max(1, int(limit * policy.share) // self.processes)
 
-    def _usable(self, policy: QuotaPolicy) -> int:
-        """Requests that may still go out in this window."""
+    def _usable(self, limit: int, policy: QuotaPolicy) -> int:
+        """Requests that may still go out in this window, of so many."""
         left = self._left // self.processes
-        return min(left - self._in_flight, self._budget(policy) - self.sent)
+        return min(left - self._in_flight, self._budget(limit, policy) - self.sent)
 
     def _learn(self, now: float, snapshot: QuotaSnapshot, *, began: float | None = None) -> None:
         """Take in what is known of the window, from the answer to a request that began then."""
@@ -220,18 +222,18 @@ class LocalQuota:
     def _back_off(self, now: float, asked: float | None) -> None:
         """The platform is under load: half as many at once, after a pause."""
         if now >= self._paused_until:  # else it is one of those that went out together
-            pause = min(_LONGEST_BACKOFF, 2.0 ** min(self._overloads, 10))
-            self._pause(now, pause * self._uniform(0.5, 1.0))
-            self._overloads += 1
+            self._halve()
+            self._paused_until = now + self._backoff * self._uniform(0.5, 1.0)
+            self._backoff = min(_LONGEST_BACKOFF, 2 * self._backoff)
         if asked is not None:
             self._paused_until = max(self._paused_until, now + asked)
 
-    def _pause(self, now: float, seconds: float) -> None:
+    def _halve(self) -> None:
         self.ceiling = max(1.0, (self._in_flight + 1) / 2)
-        self._paused_until = now + seconds
 
     def _recover(self) -> None:
-        self._overloads = self._failures = 0
+        self._backoff = _SHORTEST_BACKOFF
+        self._failures = 0
         if self.ceiling is not None:
             self.ceiling += 1 / self.ceiling  # one more with each round of answers
             if self.ceiling > _CEILING_LIFTED:

@@ -66,6 +66,14 @@ def test_nothing_goes_before_a_grant():
     assert state.report(0.0, 3).wanted == 3
 
 
+def test_who_has_sent_nothing_and_waits_for_nothing_asks_for_nothing():
+    """A process that has only begun takes no part in the division, and leases of no window."""
+    report = leasing(slots=LeasedSlots).report(0.0, 0)
+    assert (report.window, report.sent, report.in_flight, report.busy) == (0, 0, 0, False)
+    assert (report.unused, report.wanted, report.slots, report.answered) == (0, 0, 0, 0)
+    assert (report.told, report.is_free, report.pause) == (None, False, 0)
+
+
 def test_as_many_go_as_were_granted():
     """Then more are asked for."""
     state = leasing(grant(5), waiting=5)
@@ -110,11 +118,20 @@ def test_what_is_not_used_is_given_back():
 
 def test_who_leaves_gives_everything_back():
     """However busy it was a moment ago."""
-    state = leasing(grant(20))
+    state = leasing(grant(20, slots=9), slots=LeasedSlots)
     go(state, 5)
     answer(state, 5)
     report = state.last_report(0.001)
     assert (report.unused, report.wanted, report.busy, report.in_flight) == (0, 0, False, 0)
+    assert report.slots == 0
+
+
+@pytest.mark.parametrize(("reset", "due"), [(2 * HORIZON, math.inf), (2 * HORIZON + 0.1, 3.0)])
+def test_what_is_void_with_its_window_is_not_given_back(reset, due):
+    """A report that comes as the window ends would help nobody."""
+    state = leasing(grant(20, reset=reset))
+    go(state, 2)
+    assert state.due(0.0, 0) == due
 
 
 def test_a_lease_ends_with_its_window():
@@ -228,6 +245,42 @@ def test_a_platform_under_load_is_told_once_and_at_once():
     assert other.report(0.4, 0).pause == 0
 
 
+def test_a_pause_is_told_as_what_is_left_of_it():
+    """However late it is told: nobody stops for longer than who was asked to."""
+    for now, left in [(0.0, 1.0), (0.75, 0.25), (1.0, 0.0), (9.0, 0.0)]:
+        state = leasing(grant(20))
+        go(state, 2)
+        state.finished(0.0, 0.0, 503, None, None)
+        assert state.report(now, 0).pause == left
+
+
+def test_a_pause_that_others_tell_of_halves_what_goes_at_once():
+    """Without Redis it counts; once a pause, though it gets longer."""
+    state = leasing(grant(20))
+    go(state, 9)
+    state.granted(0.0, state.report(0.0, 0), grant(pause=1.0))
+    for _ in range(9):
+        state.finished(0.5, 0.0, None, None, None)
+    state.granted(0.5, state.report(0.5, 0), grant(pause=2.0))
+    state.lost(2.5)
+    assert state.delay(2.4, BURST) == pytest.approx(0.1)
+    go(state, 5, 2.5)
+    assert state.delay(2.5, BURST) == math.inf
+
+
+def test_only_answers_that_tell_of_no_trouble_are_told_as_such():
+    """By these, the others let more go again after a pause; each is told once."""
+    state = leasing(grant(20))
+    go(state, 6)
+    answer(state, 2)
+    state.finished(0.0, 0.0, 404, None, None)
+    state.finished(0.0, 0.0, 500, None, None)
+    state.finished(0.0, 0.0, None, None, None)
+    state.finished(0.0, 0.0, 200, snapshot(100), None, failed=True)
+    assert state.report(0.0, 0).answered == 3
+    assert state.report(0.0, 0).answered == 0
+
+
 def test_without_redis_it_goes_by_what_it_knows():
     """What it has leased is void; only as many as it knows to be left may be in flight."""
     state = leasing(grant(20, left=3))
@@ -290,6 +343,13 @@ def test_max_wait_knows_what_this_process_can_hope_for():
     assert state.wait_for(0.0, BURST, ahead=4) == 0
     assert state.wait_for(0.0, BURST, ahead=5) == pytest.approx(15.25)
     assert state.wait_for(0.0, BURST, ahead=5 + QUOTA // 4) == pytest.approx(15.25 + WINDOW)
+
+
+def test_max_wait_knows_who_is_alone():
+    """All of the next windows is for the one process that wants some."""
+    state = leasing(grant(2, part=3))
+    assert state.wait_for(0.0, BURST, ahead=4 + QUOTA) == pytest.approx(15.25)
+    assert state.wait_for(0.0, BURST, ahead=5 + QUOTA) == pytest.approx(15.25 + WINDOW)
 
 
 def test_where_the_api_has_no_quota_there_is_nothing_to_give_back():

@@ -57,6 +57,17 @@ def test_a_spent_window_is_waited_for_to_its_end_and_a_margin():
     assert state.delay(20 + MARGIN, BURST) == 0
 
 
+@pytest.mark.parametrize("new", [LocalQuota, lambda: LeasedQuota(1.0, ROOM)])
+def test_what_this_process_sends_is_counted_from_the_first_request_on(new):
+    """Also where nothing is known of a quota."""
+    state = new()
+    assert state.sent == 0
+    for number in range(1, 4):
+        state.started(0.0, BURST)
+        state.finished(0.0, 0.0, 200, None, None)
+        assert state.sent == number
+
+
 @pytest.mark.parametrize(("share", "number"), [(1.0, 9), (0.5, 4), (0.39, 2), (0.01, 0)])
 def test_a_share_of_a_window_is_all_that_is_used(share, number):
     """Rounded down, the request that asked first included; one is always allowed."""
@@ -211,6 +222,46 @@ def test_an_overload_is_over_after_an_answer():
     assert state.delay(18.0, BURST) == 1
 
 
+@pytest.mark.parametrize("status", [200, 204, 404, 422, 499, 429, 500, 502, 503, 599])
+def test_an_answer_that_itself_tells_of_trouble_ends_no_series(status):
+    """A 429 or any 5xx, with the quota's headers as without."""
+    state = known(5)
+    send(state, 2)
+    answer(state, 1, status=503)
+    answer(state, 1, status=status, quota=snapshot(5))
+    send(state, 1, 20.0)
+    answer(state, 1, 20.0, status=503)
+    assert state.delay(20.0, BURST) == (2 if status == 429 or status >= 500 else 1)
+
+
+def fail(state, now):
+    """A request goes out, and no answer comes."""
+    send(state, 1, now)
+    state.failed(now)
+    state.finished(now, now, None, None, None, failed=True)
+
+
+def test_a_few_failures_in_a_row_are_an_accident_and_more_make_all_pause():
+    """Each one after that for longer; an answer that is no failure ends the series."""
+    state = free()
+    for now in (1.0, 2.0, 3.0, 4.0):
+        fail(state, now)
+        assert state.delay(now, BURST) == 0
+    assert state.ceiling is None
+    for now, pause in [(5.0, 1), (6.0, 2), (8.0, 4)]:
+        fail(state, now)
+        assert state.delay(now, BURST) == pause
+    assert state.reason(8.0) == "the API answered 429 or 503, or fails"
+    assert state.ceiling == 1
+    send(state, 1, 12.0)
+    answer(state, 1, 12.0)
+    for now in (13.0, 14.0, 15.0, 16.0):
+        fail(state, now)
+        assert state.delay(now, BURST) == 0
+    fail(state, 17.0)
+    assert state.delay(17.0, BURST) == 1
+
+
 def test_a_pause_is_drawn_from_its_upper_half():
     """So that those who paused together do not come back together."""
     drawn = []
@@ -335,11 +386,11 @@ def test_an_api_that_no_longer_speaks_of_a_quota_has_none():
     state.started(1.0, BURST)
     state.finished(1.0, 1.0, 200, None, None)
     assert state.snapshot is not None
-    state.started(11.0, BURST)
-    state.finished(11.0, 11.0, 503, None, None)
+    state.started(10.25, BURST)
+    state.finished(10.25, 10.25, 503, None, None)
     assert state.snapshot is not None
-    state.started(12.0, BURST)
-    state.finished(12.0, 12.0, 200, None, None)
+    state.started(10.25, BURST)
+    state.finished(10.25, 10.25, 200, None, None)
     assert state.snapshot is None
     state.ceiling = None
     send(state, 100, 12.0)
