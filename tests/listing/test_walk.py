@@ -13,7 +13,7 @@ from bcshopper import (
     ServerError,
     Session,
 )
-from bcshopper._listing.walk import PageNumbers
+from bcshopper._listing.walk import PageNumbers, most_pages
 from bcshopper.sandbox import Fault, Rules, Sandbox
 from tests.conftest import run
 from tests.served import serving
@@ -43,6 +43,16 @@ def test_page_numbers_follow_the_newest_total():
     assert numbers.take() == 6
     numbers.learn(2)
     assert numbers.take() is None
+
+
+@given(st.integers(0, 10**6), st.integers(1, 100))
+def test_a_list_may_grow_so_far_while_one_reads_it_and_no_further(total_pages, more):
+    """By the first answer's word; what comes back to it is fine again."""
+    numbers = PageNumbers(1)
+    assert numbers.learn(total_pages)
+    assert numbers.learn(most_pages(total_pages))
+    assert not numbers.learn(most_pages(total_pages) + more)
+    assert numbers.learn(total_pages)
 
 
 @given(
@@ -375,6 +385,21 @@ CONTRADICTORY = {
         n, lambda _, row: {**row, "customer_id": 2**63}
     ),
 }
+
+
+@pytest.mark.parametrize("shift", [0, 1])
+async def test_a_row_that_comes_again_tells_that_the_list_changed(shift):
+    """One was put in before it and one is gone after it: all totals are as they were."""
+
+    def answer(request):
+        number = int(request.query["page"])
+        start = 10 * number - (shift if number > 1 else 0)
+        return honest(number, rows=range(start, start + 10), total_pages=3)
+
+    async with serving(answer) as url, Session("a", "made-up", base_url=url) as session:
+        walk = session.shopper_profiles.list(limit=10, prefetch=1)
+        assert len(await walk.all()) == 30
+        assert walk.drifted == bool(shift)
 
 
 # A consistent walk owes only what was there at the start, and does not follow what is appended.
