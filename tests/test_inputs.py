@@ -1,9 +1,12 @@
 """What callers give: taken, or refused before anything is sent, in words that fit a line."""
 
+import attrs
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bcshopper import InvalidInputError
-from bcshopper._inputs import check_number, shown
+from bcshopper._inputs import check_number, customer_id, customer_ids, shown
 from bcshopper.sandbox import Sandbox
 
 
@@ -18,6 +21,29 @@ async def test_what_is_no_customer_id_is_refused_among_any_others(bad, verb):
         with pytest.raises(InvalidInputError):
             await getattr(of, verb)(bad)
         assert not sandbox.record.requests
+
+
+@attrs.frozen
+class Number:
+    """An integer of another library."""
+
+    value: int
+
+    def __index__(self):
+        return self.value
+
+
+@given(st.lists(st.integers(-1, 2) | st.integers(2**63 - 2, 2**63 + 1), min_size=1))
+def test_any_number_of_64_bits_from_1_on_is_a_customer_id(numbers):
+    """The first and the last included, alone and among others, in any integer type."""
+    good = [n for n in numbers if 1 <= n <= 2**63 - 1]
+    assert customer_ids(good) == customer_ids([Number(n) for n in good]) == good
+    assert [customer_id(n) for n in good] == good
+    if good == numbers:
+        return
+    for bad in (numbers, [Number(n) for n in numbers]):
+        with pytest.raises(InvalidInputError):
+            customer_ids(bad)
 
 
 @pytest.mark.parametrize(
