@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from bcshopper import InvalidInputError
 from bcshopper._inputs import check_number, customer_id, customer_ids, shown
+from bcshopper._secret import Hidden
 from bcshopper.sandbox import Sandbox
 
 
@@ -73,3 +74,30 @@ def test_bytes_are_shown_and_many_of_them_cut(kind):
     if kind is not memoryview:
         assert "ab" in shown(few)
     assert len(shown(many)) < 200
+
+
+class Talkative(str):
+    """A text that shows itself at length."""
+
+    __slots__ = ()
+
+    def __repr__(self):
+        raise AssertionError("all of it would be made text")
+
+
+@pytest.mark.parametrize("kind", [str, Talkative])
+def test_of_a_text_the_beginning_is_shown_and_never_all_of_a_long_one(kind):
+    """Whatever kind of text it is."""
+    assert shown(kind("x" * 9)) == repr("x" * 9)
+    assert "..." in shown(kind("x" * 10_000))
+    assert len(shown(kind("x" * 10_000))) < 200
+
+
+def test_a_token_that_is_given_for_an_id_does_not_show():
+    """It is easily mixed up, and an error message goes to logs."""
+    for value in (Hidden("top-secret"), [Hidden("top-secret")], {1: Hidden("top-secret")}):
+        assert "[secure]" in shown(value)
+        assert "top-secret" not in shown(value)
+    with pytest.raises(InvalidInputError) as caught:
+        customer_ids([Hidden("top-secret")])
+    assert "top-secret" not in str(caught.value)
