@@ -470,6 +470,14 @@ def test_without_redis_a_process_uses_its_part_of_everything():
     go(state, 5, 1.0, slots)
 
 
+def test_without_redis_one_request_goes_however_many_processes_there_are():
+    """More of them than the store has slots: no process stands still for good."""
+    state = leasing(grant(20, processes=50))
+    state.lost(0.0)
+    go(state, 1)
+    assert state.delay(0.0, BURST) == math.inf
+
+
 def test_without_redis_what_is_left_of_a_window_is_divided():
     """The last few are left alone: the others would take them too."""
     state = leasing(grant(20, left=7, processes=8))

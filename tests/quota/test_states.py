@@ -141,6 +141,12 @@ def test_who_comes_knows_how_long_it_will_take(ahead, waits):
     assert state.wait_for(10.25, BURST, ahead) == 0
 
 
+@pytest.mark.parametrize("ahead", [0, 1, 2])
+def test_who_fits_into_a_window_that_has_just_begun_does_not_wait(ahead):
+    """Not even for the margin after its end."""
+    assert known(3, limit=5, reset=WINDOW).wait_for(0.0, BURST, ahead) == 0
+
+
 def test_what_is_in_flight_counts_for_who_comes():
     """And a share, and a pause that lasts longer."""
     state = known(4, limit=5)
