@@ -147,6 +147,13 @@ def test_who_fits_into_a_window_that_has_just_begun_does_not_wait(ahead):
     assert known(3, limit=5, reset=WINDOW).wait_for(0.0, BURST, ahead) == 0
 
 
+def test_what_others_sent_beyond_a_share_takes_nothing_from_the_next_window():
+    """Who may use a fifth comes after those who used all: one of five goes in each window."""
+    state = known(4, limit=5)
+    send(state, 3)
+    assert [state.wait_for(0.0, QuotaPolicy(share=0.2), n) for n in (0, 1)] == [10.25, 40.25]
+
+
 def test_what_is_in_flight_counts_for_who_comes():
     """And a share, and a pause that lasts longer."""
     state = known(4, limit=5)
