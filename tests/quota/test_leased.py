@@ -470,6 +470,15 @@ def test_without_redis_a_process_uses_its_part_of_everything():
     go(state, 5, 1.0, slots)
 
 
+def test_without_redis_max_wait_knows_this_processs_part():
+    """An eighth of what is left of this window, then an eighth of the next ones."""
+    state = leasing(grant(20, left=16, processes=8))
+    state.lost(0.0)
+    part = 2 + QUOTA // 8
+    assert [state.wait_for(0.0, BURST, n) for n in (1, 2)] == [0, 15.25]
+    assert [state.wait_for(0.0, BURST, n) for n in (part - 1, part)] == [15.25, 45.25]
+
+
 def test_without_redis_one_request_goes_however_many_processes_there_are():
     """More of them than the store has slots: no process stands still for good."""
     state = leasing(grant(20, processes=50))
