@@ -308,7 +308,8 @@ class Universe:
         """How many requests all of it may cost: by chunks, pages and calls, and what goes wrong.
 
         A chunk takes a write, and where some of it is refused, a look-up and a second write, which
-        a rival may spoil once more. A refusal that names nobody is found by halving.
+        a rival may spoil once more. A refusal that names nobody is found by halving. A sync reads,
+        looks up, adds and removes beside what it creates.
         """
         chunks = sum(-(-len(self._wanted_by(name)) // 49) for name in self.results)
         crowds = 20 * self.overloaded + 20 * (self.rules.max_concurrent is not None)
@@ -316,6 +317,8 @@ class Universe:
         is_calm = not self.faults and not crowds and patience == 1
         each = 6 if not is_calm else 5 if {"creator", "rival"} <= self.results.keys() else 3
         bound = 2 + each * chunks + self.calls  # 2: what is refused twice
+        if "syncer" in self.results:
+            bound += 4
         if "walker" in self.results:  # others delete, so that pages are read again
             bound += 3 * -(-ROWS // self.limit) + 4
         if not self.rules.names_items:
