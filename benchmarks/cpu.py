@@ -19,6 +19,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from bcshopper import Session
+from bcshopper._listing import check_distinct
 from bcshopper._transport import MAX_PER_WRITE
 from benchmarks.clock import Step, fastest, seconds_of
 from benchmarks.figures import Figure, Skipped
@@ -74,6 +75,7 @@ def _ways(session: Session, rival: Raw, pages: int) -> dict[str, Step]:
 
     return {
         "raw": lambda: rival.all_by_workers(pages),
+        "checked": lambda: rival.all_by_workers(pages, check_distinct),
         "list().pages()": by_page,
         "list()": by_profile,
         "consistent": lambda: by_page(consistent=True),
@@ -90,6 +92,8 @@ def _compare(spent: Mapping[str, float], unit: str, many: str) -> list[Figure]:
         ("list()", "list()", loop, "raw", 0.90),
         ("consistent", "consistent", "the plain list().pages()", "list().pages()", 0.90),
     ]
+    # How far anybody could get who promises that no two rows of a page are of one customer.
+    rows.append(("the raw loop that checks that no row comes twice", "checked", loop, "raw", None))
     if "rust" in spent:
         rows.append(("the raw loop over pyreqwest, a Rust client", "rust", loop, "raw", None))
     figures = [
@@ -155,7 +159,8 @@ def count_instructions() -> list[Figure]:
         return []
     counted: dict[str, float] = {}
     with nginx(program, pages=_PAGES) as url:
-        for way in ("raw", "list().pages()", "list()", "consistent", "page()", "raw page"):
+        lists = ("raw", "checked", "list().pages()", "list()", "consistent")
+        for way in (*lists, "page()", "raw page"):
             few, many = (_instructions(valgrind, url, way, times) for times in (1, 2))
             counted[way] = (many - few) / _PAGES
     return _compare(counted, "instructions", "1,000,000 instructions")

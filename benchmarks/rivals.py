@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 from uuid import UUID
@@ -49,13 +49,17 @@ class Raw:
             response.raise_for_status()
             return self._decode_list(await response.read())
 
-    async def all_by_workers(self, pages: int) -> None:
-        """Read a known number of pages, and look at each profile."""
+    async def all_by_workers(
+        self, pages: int, check: Callable[[Sequence[Any]], object] = len
+    ) -> None:
+        """Read a known number of pages, check the rows of each, and look at each profile."""
         numbers = iter(range(1, pages + 1))
 
         async def work() -> None:
             for number in numbers:
-                for _ in (await self.page(number)).data:
+                rows = (await self.page(number)).data
+                check(rows)
+                for _ in rows:
                     pass
 
         await asyncio.gather(*(work() for _ in range(CONCURRENCY)))
