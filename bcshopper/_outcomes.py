@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from enum import Enum
@@ -145,7 +146,10 @@ class BatchReport(Sequence[Outcome[ItemT_co]]):
             report = getattr(seen, "report", None)
             if isinstance(report, BatchReport):
                 return report
-            seen = seen.__cause__
+            cause, context = seen.__cause__, seen.__context__
+            # Before Python 3.11.4, asyncio.timeout leaves the cancellation as the context only.
+            is_timeout = isinstance(seen, TimeoutError) and isinstance(context, CancelledError)
+            seen = context if cause is None and is_timeout else cause
         return None
 
     def _having(self, status: Status) -> tuple[Outcome[ItemT_co], ...]:

@@ -191,7 +191,9 @@ class _Connector(aiohttp.TCPConnector):
         """Close all connections now. Over TLS, a silent server would keep them for 30 s."""
         sockets = [link.socket for link in self._links.values() if link.socket is not None]
         for transport in list(self._links):
-            transport.abort()
+            # Before 3.11.4, asyncio's TLS fails on a connection that has ended already.
+            with contextlib.suppress(AttributeError):
+                transport.abort()
         await asyncio.sleep(0)
         # What aiohttp can't parse it closes twice, and asyncio has no hold on it any more.
         for one in sockets:
