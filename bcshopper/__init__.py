@@ -77,7 +77,7 @@ def __getattr__(name: str) -> object:
     if name not in _LATE:
         raise AttributeError(f"module 'bcshopper' has no attribute {name!r}", name=name)
     module = import_module(_LATE[name])
-    thing: object = getattr(module, name, module)  # `events` is a module itself
+    thing: object = module if name == "events" else getattr(module, name)
     globals()[name] = thing
     return thing
 

@@ -172,8 +172,8 @@ class Batch(Generic[ItemT]):
         done: asyncio.Queue[asyncio.Task[None]] = asyncio.Queue()
 
         def end(ledger: Ledger[ItemT], worker: asyncio.Task[None]) -> None:
+            done.put_nowait(worker)  # first: to be told may raise SystemExit
             self._tell(ledger)
-            done.put_nowait(worker)
 
         async def feed() -> None:
             # One task for the whole source: it may hold a timeout or a task group open.

@@ -32,7 +32,7 @@ from bcshopper._profiles.wire import ProfileRequests
 from bcshopper._transport import Reply, Transport, Watch, read_no_body
 from bcshopper.errors import InvalidInputError
 
-# What writes is imported when it is first used: who only reads needs none of it.
+# What writes or looks up is imported when it is first used: who only lists needs none of it.
 if TYPE_CHECKING:
     from bcshopper._batch import Batch
     from bcshopper._customers import Lookup

@@ -60,7 +60,7 @@ class Segments:
     """
 
     def __init__(self, transport: Transport, root: URL, store_hash: str) -> None:
-        from bcshopper._profiles.creation import ProfileCreation  # noqa: PLC0415 - late in its own room, too
+        from bcshopper._profiles.creation import ProfileCreation  # noqa: PLC0415 - its room does not offer it: it is late there
 
         self._transport = transport
         self._requests = SegmentRequests(root)

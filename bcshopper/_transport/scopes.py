@@ -25,6 +25,7 @@ class Scopes:
     def __init__(self) -> None:
         self.closed = False
         self._open: set[CancelScope] = set()
+        self._dated: set[CancelScope] = set()  # the few of them that have had a deadline
         self._left: asyncio.Event | None = None  # only a session that closes needs it
         self._timer: asyncio.TimerHandle | None = None
         self._due_at = math.inf
@@ -44,12 +45,15 @@ class Scopes:
     def add(self, scope: CancelScope) -> None:
         """End this scope at its deadline, or when all are ended."""
         self._open.add(scope)
+        if scope.deadline < math.inf:
+            self._dated.add(scope)
         if scope.deadline < self._due_at:
             self._set_timer(scope.deadline)
 
     def discard(self, scope: CancelScope) -> None:
         """Forget a scope that was left. The timer stays: it is set again less often so."""
         self._open.discard(scope)
+        self._dated.discard(scope)
         if self._left is not None:
             self._left.set()
 
@@ -62,10 +66,11 @@ class Scopes:
             self._timer = asyncio.get_running_loop().call_at(due_at, self._end_overdue)
 
     def _end_overdue(self) -> None:
-        for scope in self._open:
+        # Thousands of calls may wait, without a deadline, for those whose time this is.
+        for scope in self._dated:
             if scope.deadline <= self._due_at:
                 scope.end()
-        self._set_timer(min((scope.deadline for scope in self._open), default=math.inf))
+        self._set_timer(min((scope.deadline for scope in self._dated), default=math.inf))
 
 
 class CancelScope:
@@ -135,6 +140,7 @@ class CancelScope:
         task, self._task = self._task, None
         if not self.expired or task is None or task.uncancel() > self._cancelling:
             return
+        del task  # to which what is raised here would lead, and which holds it
         if kind is not None and issubclass(kind, asyncio.CancelledError):
             if self._scopes.closed:
                 raise SessionClosedError(CLOSED) from None

@@ -26,7 +26,7 @@ def structure(body: bytes, cls: type[T]) -> T:
     try:
         document = msgspec.json.decode(body)
         if isinstance(document, dict):
-            return converter.structure(document, cls)
+            return cattrs_converter.structure(document, cls)
         # cattrs would take anything for a class whose fields all have defaults
         reason = "it is no JSON object"
     except RecursionError:
@@ -87,7 +87,7 @@ def _structure_datetime(value: Any, _: type[datetime]) -> datetime:
 
 def _tuple_hook(cls: Any) -> Callable[[Any, Any], Any]:
     of = get_args(cls)[0]
-    structure = converter.get_structure_hook(of)
+    structure = cattrs_converter.get_structure_hook(of)
 
     def structure_tuple(value: Any, _: Any) -> Any:
         if not isinstance(value, list):  # cattrs would take an object's keys
@@ -109,10 +109,10 @@ def _is_tuple(cls: Any) -> bool:
     return get_origin(cls) is tuple
 
 
-converter = cattrs.Converter()
-converter.register_structure_hook_factory(_is_tuple, _tuple_hook)
-converter.register_structure_hook_factory(_is_bounded, _bounded_hook)
-converter.register_structure_hook(msgspec.Raw, _structure_raw)
-converter.register_structure_hook(int, _structure_int)
-converter.register_structure_hook(UUID, _structure_uuid)
-converter.register_structure_hook(datetime, _structure_datetime)
+cattrs_converter = cattrs.Converter()
+cattrs_converter.register_structure_hook_factory(_is_tuple, _tuple_hook)
+cattrs_converter.register_structure_hook_factory(_is_bounded, _bounded_hook)
+cattrs_converter.register_structure_hook(msgspec.Raw, _structure_raw)
+cattrs_converter.register_structure_hook(int, _structure_int)
+cattrs_converter.register_structure_hook(UUID, _structure_uuid)
+cattrs_converter.register_structure_hook(datetime, _structure_datetime)

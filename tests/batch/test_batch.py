@@ -413,3 +413,24 @@ async def test_a_failed_lookup_raises_plainly():
         sandbox.faults.rule(Fault.error(401), nth=2)
         with pytest.raises(AuthenticationError):
             await session.shopper_profiles.lookup(range(1, 1001))
+
+
+def test_a_callback_that_ends_the_program_leaves_no_batch_hanging():
+    """Whoever runs the event loop on after a SystemExit gets the report."""
+    exits = [SystemExit(3)]
+
+    def leave_once(event):
+        if isinstance(event, ChunkDone) and exits:
+            raise exits.pop()
+
+    async def create(sandbox):
+        async with sandbox.session(on_event=leave_once) as session:
+            return await session.shopper_profiles.create(range(1, 101))
+
+    with Sandbox(customers=100) as sandbox, asyncio.Runner() as runner:
+        loop = runner.get_loop()
+        task = loop.create_task(create(sandbox))
+        with pytest.raises(SystemExit):
+            loop.run_until_complete(task)
+        report = loop.run_until_complete(asyncio.wait_for(task, 10))
+    assert len(report.created) == 100

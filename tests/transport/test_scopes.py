@@ -1,7 +1,9 @@
 """Cancel scopes: what ends a part of a call early, with one timer for all. All time is virtual."""
 
 import asyncio
+import gc
 import math
+import weakref
 
 import pytest
 from hypothesis import given
@@ -116,3 +118,67 @@ async def test_an_inner_deadline_is_not_the_outer_ones():
             await asyncio.sleep(5.0)
         await asyncio.sleep(5.0)
     assert not outer.expired
+
+
+class CountedScope(CancelScope):
+    """Counts how often its deadline is looked at."""
+
+    __slots__ = ("_at", "looks")
+
+    def __init__(self, scopes):
+        self.looks = 0
+        super().__init__(scopes)
+
+    @property
+    def deadline(self):
+        self.looks += 1
+        return self._at
+
+    @deadline.setter
+    def deadline(self, at):
+        self._at = at
+
+
+def test_who_has_no_deadline_is_not_looked_at_when_others_are_late():
+    """Thousands of calls may wait while a few are in flight, and all of those time out."""
+
+    async def main():
+        scopes = Scopes()
+        waiting = CountedScope(scopes)
+        with waiting:
+            before = waiting.looks
+            for _ in range(10):
+                with pytest.raises(TimeoutError), CancelScope(scopes, 0.1):
+                    await asyncio.sleep(1)
+            assert waiting.looks == before
+
+    run(main())
+
+
+@pytest.mark.parametrize("how", ["closed", "late"])
+def test_a_task_whose_scope_ended_is_free_at_once(how):
+    """No cycle through what is raised holds it, so that no garbage waits for the collector."""
+
+    async def wait(scopes):
+        with CancelScope(scopes, math.inf if how == "closed" else 0.1):
+            await asyncio.sleep(1)
+
+    async def main():
+        scopes = Scopes()
+        gc.collect()
+        gc.disable()
+        try:
+            task = asyncio.create_task(wait(scopes))
+            kept = weakref.ref(task)
+            await asyncio.sleep(0)
+            if how == "closed":
+                await scopes.aclose()
+            await asyncio.wait([task])
+            assert isinstance(task.exception(), (SessionClosedError, TimeoutError))
+            del task
+            await asyncio.sleep(0)
+            assert kept() is None
+        finally:
+            gc.enable()
+
+    run(main())
