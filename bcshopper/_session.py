@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from functools import cached_property
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 
 import aiohttp
 from yarl import URL
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from bcshopper._customers.resource import Customers
     from bcshopper._segments import Segments
     from bcshopper.events import Event
+else:
+    Event = Any  # for those who evaluate the annotations of `Session`, as dependency injection does
 
 DEFAULT_BASE_URL = "https://api.bigcommerce.com"
 

@@ -3,6 +3,7 @@ import inspect
 import pkgutil
 import subprocess
 import sys
+import typing
 
 import pytest
 
@@ -82,6 +83,15 @@ def test_the_events_are_there_without_an_import_of_their_own():
     """As the errors are: `bcshopper.events.QuotaWait` beside `bcshopper.errors.APIError`."""
     code = "import bcshopper; print(bcshopper.events.QuotaWait.__name__)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "QuotaWait\n"
+
+
+def test_the_annotations_of_a_session_can_be_evaluated():
+    """As frameworks for dependency injection do, whatever is imported late."""
+    assert (
+        inspect.signature(bcshopper.Session, eval_str=True).parameters["timeout"].annotation
+        is float
+    )
+    assert typing.get_type_hints(bcshopper.Session.__init__)["store_hash"] is str
 
 
 @pytest.mark.parametrize("name", bcshopper.__all__)
