@@ -147,7 +147,7 @@ class BatchReport(Sequence[Outcome[ItemT_co]]):
             if isinstance(report, BatchReport):
                 return report
             cause, context = seen.__cause__, seen.__context__
-            # Before Python 3.11.4, asyncio.timeout leaves the cancellation as the context only.
+            # On Python 3.11.2, asyncio.timeout leaves the cancellation as the context only.
             is_timeout = isinstance(seen, TimeoutError) and isinstance(context, CancelledError)
             seen = context if cause is None and is_timeout else cause
         return None

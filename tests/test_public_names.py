@@ -87,10 +87,8 @@ def test_the_events_are_there_without_an_import_of_their_own():
 
 def test_the_annotations_of_a_session_can_be_evaluated():
     """As frameworks for dependency injection do, whatever is imported late."""
-    assert (
-        inspect.signature(bcshopper.Session, eval_str=True).parameters["timeout"].annotation
-        is float
-    )
+    parameters = inspect.signature(bcshopper.Session, eval_str=True).parameters
+    assert parameters["timeout"].annotation is float
     assert typing.get_type_hints(bcshopper.Session.__init__)["store_hash"] is str
 
 

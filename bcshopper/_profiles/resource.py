@@ -32,7 +32,6 @@ from bcshopper._profiles.wire import ProfileRequests
 from bcshopper._transport import Reply, Transport, Watch, read_no_body
 from bcshopper.errors import InvalidInputError
 
-# What writes or looks up is imported when it is first used: who only lists needs none of it.
 if TYPE_CHECKING:
     from bcshopper._batch import Batch
     from bcshopper._customers import Lookup
@@ -277,18 +276,18 @@ class ShopperProfiles:
 
     @functools.cached_property
     def _lookup(self) -> Lookup:
-        from bcshopper._customers import CustomerRequests, Lookup  # noqa: PLC0415
+        from bcshopper._customers import CustomerRequests, Lookup  # noqa: PLC0415 - who only lists looks nobody up
 
         return Lookup(self._transport, CustomerRequests(self._root))
 
     @functools.cached_property
     def _creation(self) -> ProfileCreation:
-        from bcshopper._profiles.creation import ProfileCreation  # noqa: PLC0415
+        from bcshopper._profiles.creation import ProfileCreation  # noqa: PLC0415 - who only reads creates nothing
 
         return ProfileCreation(self._requests, self._lookup)
 
     def _deletion(self, on_send: Callable[[], None] = lambda: None) -> Batch[UUID]:
-        from bcshopper._batch import Batch, Deletes, IsThere  # noqa: PLC0415
+        from bcshopper._batch import Batch, Deletes, IsThere  # noqa: PLC0415 - who only reads deletes nothing
 
         return Batch(
             "delete",

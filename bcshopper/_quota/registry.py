@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from functools import partial
 from typing import TypeAlias
 from weakref import WeakKeyDictionary, WeakValueDictionary
@@ -55,12 +56,9 @@ def check_shared(url: str) -> None:
 def _new_gate(store: tuple[str, str], policy: QuotaPolicy) -> QuotaGate:
     if policy.shared is None:
         return QuotaGate(LocalQuota())
-    # Only who shares needs these, and the extra.
-    import secrets  # noqa: PLC0415
-
-    from bcshopper._quota.leased import LeasedQuota  # noqa: PLC0415
-    from bcshopper._quota.leasing_gate import LeasingGate  # noqa: PLC0415
-    from bcshopper._quota.redis import QuotaStore  # noqa: PLC0415
+    from bcshopper._quota.leased import LeasedQuota  # noqa: PLC0415 - most processes share with nobody
+    from bcshopper._quota.leasing_gate import LeasingGate  # noqa: PLC0415 - as above
+    from bcshopper._quota.redis import QuotaStore  # noqa: PLC0415 - only who shares needs the extra
 
     member = secrets.token_hex(8)
     leased = LeasedQuota(policy.share, policy.max_concurrent)

@@ -191,7 +191,7 @@ class _Connector(aiohttp.TCPConnector):
         """Close all connections now. Over TLS, a silent server would keep them for 30 s."""
         sockets = [link.socket for link in self._links.values() if link.socket is not None]
         for transport in list(self._links):
-            # Before 3.11.4, asyncio's TLS fails on a connection that has ended already.
+            # On Python 3.11.2, asyncio's TLS fails on a connection that has ended already.
             with contextlib.suppress(AttributeError):
                 transport.abort()
         await asyncio.sleep(0)
